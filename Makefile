@@ -91,6 +91,7 @@ runner_flags = $(FLAGS_$2) -Icommon -Itests -DTEST_STAGE='"$1"' \
 define link_test
 @mkdir -p $(@D)
 $Q$(CC) $(CFLAGS) $(FLAGS_$1) -o $@ $(filter %.o,$^) \
+	$(if $(filter tsan,$1),tests/tsan_rand.c) \
 	-Wl,--whole-archive $2/libmm.a -Wl,--no-whole-archive -lcriterion
 endef
 
@@ -117,20 +118,46 @@ $(foreach c,$(CONFIGS),$(eval $(call shared_rules,$c)))
 .SECONDARY:
 
 # ---------------------------------------------------------------------------
+# Programs of a stage beside its tests: the picture of its heap, the replayer
+# of traces, the fuzz target.
+
+define program_rules
+$3/draw: $(wildcard diagrams/draw*.[ch]) $3/libmm.a Makefile
+	$$(call link_program,$2,$3)
+$3/process: diagrams/process.c $3/libmm.a Makefile
+	$$(call link_program,$2,$3)
+$3/replay: tests/traces/replay.c tests/traces/trace.c tests/traces/trace.h \
+		$3/libmm.a Makefile
+	$$(call link_program,$2,$3)
+$3/fuzz: tests/fuzz/fuzz.c $3/libmm.a Makefile
+	$$(call link_program,$2,$3,-fsanitize=fuzzer)
+$3/fuzz_replay: tests/fuzz/fuzz.c $3/libmm.a Makefile
+	$$(call link_program,$2,$3,-DFUZZ_REPLAY)
+endef
+define link_program
+$Q$(CC) $(CFLAGS) $(FLAGS_$1) $3 -Icommon -o $@ $(filter %.c,$^) \
+	-Wl,--whole-archive $2/libmm.a -Wl,--no-whole-archive
+endef
+$(foreach c,$(CONFIGS),$(foreach s,$(STAGES),\
+	$(eval $(call program_rules,$s,$c,$(call out,$s,$c)))))
+
+# ---------------------------------------------------------------------------
 # Commands on stages. Each resolves STAGE to names first, and then calls make
 # again with them, as _command in SELECTED. command-02 is command STAGE=02.
 
-COMMANDS := build test asan ubsan tsan valgrind
+COMMANDS := build test asan ubsan tsan valgrind realworld fuzz tour \
+	run try misuse gdb walk draw trace
 $(addsuffix -%,$(COMMANDS)):
 	+@$(MAKE) $(@:-$*=) STAGE='$*'
 
 with_stages = +@selected=$$($(tool)/stages --with-glibc resolve '$(STAGE)') || \
-	exit 2; $(MAKE) $1 SELECTED="$$selected"
+	exit 2; $(MAKE) $1 SELECTED="$$(echo $$selected $2)"
+libraries = $(foreach s,$(SELECTED),$(call out,$s,$1)/libmalloc.so)
 
 build:
 	$(call need,gcc libc)
 	$(call with_stages,_build)
-_build: $(foreach s,$(SELECTED),$(call out,$s,release)/libmalloc.so)
+_build: $(call libraries,release)
 	@for library in $^; do echo "$$library"; done
 
 # ---------------------------------------------------------------------------
@@ -140,17 +167,24 @@ suites_of = $(foreach k,contract unit,$(patsubst tests/%.c,%,\
 	$(shell $(tool)/stages --with-glibc suites $k $1)))
 scripts_of = $(if $(filter glibc,$1),,$(patsubst tests/%.sh,%,\
 	$(wildcard tests/contract/*.sh)))
-results_of = $(patsubst %,$(call out,$1,$2)/%.result,$(if $(SUITE),$(SUITE),\
+results_of = $(patsubst %,$(call out,$1,$2)/%.result,$(filter $(or $(SUITE),%),\
 	$(suites_of) $(if $(filter debug,$2),$(scripts_of))))
-RESULTS = $(foreach s,$(SELECTED),$(call results_of,$s,$(CONFIG)))
+RESULTS = $(foreach s,$(SELECTED),$(call results_of,$s,$(CONFIG))) \
+	$(if $(and $(filter debug,$(CONFIG)),$(ALL)),$(tool_results))
 
+# make test without a STAGE also tests the C library, and the tools.
 test:
 	$(call need,gcc libc criterion)
+ifeq ($(STAGE),all)
+	$(call with_stages,_test CONFIG=debug ALL=1,glibc)
+else
 	$(call with_stages,_test CONFIG=debug)
+endif
 asan ubsan tsan:
 	$(call need,gcc libc criterion sanitizers)
 	$(call with_stages,_test CONFIG=$@)
 _test:
+	$(if $(strip $(RESULTS)),,@echo "no suite $(SUITE) applies to: $(SELECTED)" >&2; exit 2)
 	@rm -f $(RESULTS)
 	+@$(MAKE) -k $(RESULTS) || true
 	@$(tool)/summary $(RESULTS)
@@ -169,9 +203,237 @@ endef
 $(foreach c,debug asan ubsan tsan,$(foreach s,$(STAGES) glibc,\
 	$(eval $(call result_rules,$s,$c))))
 
-.PHONY: again help $(COMMANDS) _build _test
-again:
+# Tests of the tools themselves.
+tool_tests := $(wildcard tests/tools/*_test.sh tests/realworld/*_test.sh \
+	tests/traces/*_test.sh tests/fuzz/*_test.sh diagrams/*_test.sh)
+tool_results := $(patsubst %.sh,build/tools/%.result,$(tool_tests))
+build/tools/%.result: %.sh again
+	@$(tool)/run_suite $@ tools $(notdir $*) env CC='$(CC)' sh $<
+test-tools:
+	@rm -f $(tool_results)
+	+@$(MAKE) -k $(tool_results) || true
+	@$(tool)/summary $(tool_results)
+
+# The memory checks of valgrind, on the traces whose heap fits in the 8 MB that
+# it has for the program break.
+VALGRIND_TRACES := tail tail-free fragment holes lock random search
+valgrind:
+	$(call need,gcc libc valgrind)
+	$(call with_stages,_valgrind)
+_valgrind: $(foreach s,$(SELECTED),$(call out,$s,debug)/replay) \
+		$(foreach t,$(VALGRIND_TRACES),$(call trace_file,$t))
+	@for replay in $(filter %/replay,$^); do \
+		for trace in $(filter %.rep,$^); do \
+		echo "valgrind $$replay $$trace"; \
+		valgrind -q --error-exitcode=9 $$replay --quiet $$trace || exit 1; \
+	done; done
+
+fuzz:
+	$(call need,clang fuzzer)
+	$(call with_stages,_fuzz CC=clang)
+SECONDS ?= 60
+FUZZ_FLAGS ?= -max_len=512 -len_control=0
+_fuzz: $(foreach s,$(SELECTED),$(call out,$s,fuzz)/fuzz)
+	@for fuzz in $^; do mkdir -p $$fuzz.corpus; echo "$$fuzz"; \
+		$$fuzz -max_total_time=$(SECONDS) -artifact_prefix=$$fuzz. \
+		$(FUZZ_FLAGS) $$fuzz.corpus || exit 1; done
+
+realworld:
+	$(call need,gcc libc)
+	$(call with_stages,_realworld)
+_realworld: $(call libraries,release)
+	@tests/realworld/run $(SELECTED)
+
+matrix:
+	$(call need,gcc libc criterion)
+	+@$(tool)/matrix $(if $(UPDATE),--update,--check)
+
+# ---------------------------------------------------------------------------
+# Learning: run things, look at things.
+
+tour:
+	$(call need,gcc libc dot awk diff find sort)
+	$(call with_stages,_tour)
+_tour: $(call libraries,release) $(foreach s,$(SELECTED),\
+		$(call out,$s,release)/draw)
+	@$(tool)/tour $(SELECTED)
+
+one_stage = $(if $(word 2,$(SELECTED)),\
+	@echo "this needs one stage: make $1-02" >&2; exit 2)
+
+run:
+	$(call need,gcc libc)
+	$(call with_stages,_run)
+_run: $(call libraries,release)
+	$(call one_stage,run)
+	$(if $(CMD),,@echo "usage: make run-02 CMD='git --version' [STATS=1]" >&2; \
+		exit 2)
+	@$(if $(STATS),rm -f build/run.stats; MM_STATS=$(CURDIR)/build/run.stats) \
+		LD_PRELOAD=$(CURDIR)/$< sh -c "$$CMD"; status=$$?; \
+		$(if $(STATS),tr ' ' '\n' <build/run.stats;) exit $$status
+export CMD
+
+try:
+	$(call need,gcc libc)
+	$(call with_stages,_try)
+_try:
+	$(call one_stage,try)
+	@$(tool)/try '$(SELECTED)' "$$EDIT" "$$CMD"
+export EDIT
+
+misuse:
+	$(call need,gcc libc)
+	$(call with_stages,_misuse)
+build/misuse: tests/contract/programs/misuse.c
+	@mkdir -p $(@D)
+	$Q$(CC) $(CFLAGS) -o $@ $<
+_misuse: $(call libraries,release) build/misuse
+	$(call one_stage,misuse)
+	@$(if $(CASE),LD_PRELOAD=$(CURDIR)/$< build/misuse $(CASE); \
+		echo "exit status $$?",echo "usage: make misuse-02 CASE=..., one of:"; \
+		sed -n 's/^    {"\(.*\)", .*},/  \1/p' tests/contract/programs/misuse.c; \
+		exit 2)
+
+gdb:
+	$(call need,gcc libc gdb)
+	$(call with_stages,_gdb)
+_gdb: $(call libraries,debug)
+	$(call one_stage,gdb)
+	@gdb -q -iex 'set startup-with-shell off' \
+		-iex 'set environment LD_PRELOAD $(CURDIR)/$<' \
+		--args $(if $(CMD),$(CMD),ls)
+
+diff-%:
+	@$(tool)/diff '$*' $(STYLE)
+diff:
+	@$(if $(and $(A),$(B)),$(tool)/diff '$(A)' '$(B)' $(STYLE),\
+		echo "usage: make diff A=01 B=03 [STYLE=side|words|stat]" >&2; exit 2)
+
+walk:
+	$(call need,gcc libc)
+	$(call with_stages,_walk)
+_walk: $(foreach s,$(SELECTED),$(call out,$s,release)/draw)
+	@for draw in $^; do $$draw --text $(or $(SCENE),diagrams/strip.scene) || \
+		exit 1; done
+
+draw:
+	$(call need,gcc libc dot font)
+	$(call with_stages,_draw)
+drawers = $(foreach s,$(SELECTED),$(call out,$s,release)/draw) \
+	$(call out,$(firstword $(STAGES)),release)/process
+_draw: $(drawers)
+	@COMPILER=$(COMPILER) diagrams/generate $(SELECTED)
+
+TRACE ?= random
+trace_file = $(firstword $(wildcard $1 tests/traces/$1.rep) build/traces/$1.rep)
+build/traces/%.rep: tests/traces/make_traces
+	$Q$< $(@D) $*
+trace:
+	$(call need,gcc libc)
+	$(call with_stages,_trace)
+_trace: $(call trace_file,$(TRACE)) \
+		$(foreach s,$(SELECTED),$(call out,$s,release)/replay)
+	@for stage in $(SELECTED); do \
+		$(if $(word 2,$(SELECTED)),echo "$$stage";) \
+		build/$$stage/$(COMPILER)-release/replay $(REPLAY_FLAGS) $< || exit 1; \
+	done
+
+# ---------------------------------------------------------------------------
+# Teaching: the stages as a whole.
+
+list:
+	@$(tool)/table $(if $(UPDATE),--update)
+diffstat:
+	@$(tool)/diffstat
+carry:
+	$(call need,git)
+	@$(if $(and $(FROM),$(FILE)),\
+		BASE='$(BASE)' $(tool)/carry $(if $(FORCE),--force) '$(FROM)' '$(FILE)',\
+		echo "usage: make carry FROM=02 FILE=malloc.c [BASE=rev] [FORCE=1]" >&2;\
+		exit 2)
+transcripts:
+	@$(tool)/transcripts $(FILES)
+
+# Do the pictures show what the stages do?
+pictures:
+	$(call need,gcc libc dot font)
+	$(call with_stages,_pictures)
+_pictures: $(drawers)
+	@COMPILER=$(COMPILER) diagrams/generate --check $(SELECTED)
+
+# Four readers that find what compilers do not. Each suppression stands in the
+# source with its reason.
+sources = $(wildcard common/*.[ch] stages/*/*.[ch] tests/*.[ch] \
+	tests/*/*.[ch] tests/*/*/*.[ch] diagrams/*.[ch])
+LINT_CHECKS := -*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling
+lint: $(addprefix _lint-,$(STAGES)) _lint-format _lint-shell
+	@echo "no findings"
+_lint-%:
+	$(call need,gcc clang-tidy cppcheck)
+	@for file in common/*.c stages/$*/*.c; do \
+		gcc $(CFLAGS) $(FLAGS_debug) -O2 -fanalyzer -Icommon -Istages/$* \
+			-c -o /dev/null $$file || exit 1; done
+	@clang-tidy --quiet --warnings-as-errors='*' --checks='$(LINT_CHECKS)' \
+		common/*.c stages/$*/*.c -- $(STANDARD) $(FLAGS_debug) -Icommon \
+		-Istages/$* 2>/dev/null
+	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 \
+		--enable=warning,performance,portability \
+		$(filter -D%,$(FLAGS_debug)) \
+		-D__x86_64__ -Icommon -Istages/$* common stages/$*
+_lint-format:
+	$(call need,clang-format)
+	@clang-format --dry-run --Werror $(sources)
+_lint-shell:
+	$(call need,shellcheck)
+	@shellcheck -x -e SC1091,SC2015 $$(grep -rlE '^#!.*(sh|bash)$$' common tests diagrams .ci)
+
+# Everything about the text of the sources that a machine can check.
+check:
+	@$(tool)/check_stages
+	@$(tool)/check_refs
+	@$(tool)/table --check
+
+doctor:
+	@sh common/setup.sh --check
 
 clean:
 	rm -rf build
-.PHONY: clean
+
+.PHONY: again help clean doctor check transcripts carry diffstat list diff \
+	matrix pictures lint test-tools $(COMMANDS) $(addprefix _,$(COMMANDS))
+again:
+
+define HELP
+Usage: make COMMAND. Most commands take a stage, as in build-02; without one,
+they mean all. A stage is 2, 02, 02-linked-list, a range like 1-3, or all.
+
+learn    tour           build every stage, run real programs on it, compare
+         diff-02        what stage 02 changes, and why
+         diff A=01 B=03 two stages; STYLE=side, words or stat
+         list           all stages in a table
+test     test-02        the tests of a stage; SUITE=contract/api_test T=name
+         test           everything, the tools included
+         asan-02        the same with a sanitizer: asan, ubsan, tsan
+         valgrind-02    all traces under valgrind
+         realworld-02   git, gcc, python3 and others on the stage's malloc
+         fuzz-02        random operations, SECONDS=60
+         matrix         all suites on all stages; each is red before it is green
+look     run-02 CMD='git log'  any program; STATS=1 adds its counters
+         walk-02        the heap in text, SCENE=file
+         draw-02        the heap in pictures: diagrams/02-*/*.svg
+         gdb-02         CMD=ls in the debugger
+         misuse-02 CASE=double_free  what does the stage say to that?
+         try-01 EDIT='s/MM_ALIGNMENT/8/' CMD='git log'  with a line changed
+measure  trace-02 TRACE=search  replay tests/traces/search.rep, show counters
+teach    carry FROM=02 FILE=malloc.c  carry a repair into the later stages
+         diffstat       how much each stage changes
+         check          do the sources, CHANGES and tables agree?
+         pictures       do the committed pictures still show what happens?
+         transcripts    do the commands in the chapters print what they say?
+         lint           what gcc -fanalyzer, clang-tidy and others find
+also     build-02  doctor  clean
+         CC=clang uses clang; V=1 shows the commands; -j2 works in parallel.
+endef
+export HELP
+help:
+	@echo "$$HELP"

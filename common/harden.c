@@ -16,6 +16,7 @@
 
 #include "harden.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
@@ -28,20 +29,21 @@ enum {
     EXTRA = 8 + SEAL, // canary and seal
     CANARY = 0xCA,
     FREED = 0xDE,
-    QUARANTINE = 256,             // blocks
+    QUARANTINE = 256, // blocks
     QUARANTINE_LARGEST = 1 << 16, // bytes; larger blocks do not wait
 };
-
-bool mm_hardened;
 
 static _Atomic(void *) quarantine[QUARANTINE];
 static _Atomic size_t freed_count;
 
-void harden_start(void)
+bool harden_is_possible(void)
 {
+    int saved_errno = errno;
     void *p = mm_malloc(1);
-    mm_hardened = mm_usable_size(p) != 0;
+    bool has_sizes = mm_usable_size(p) != 0;
     mm_free(p);
+    errno = saved_errno;
+    return has_sizes;
 }
 
 size_t harden_room(size_t size)

@@ -6,12 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// True from harden_start on, if the stage knows the sizes of its blocks.
-extern bool mm_hardened;
-
-// harden_start switches hardening on. Blocks from before must not be passed to
-// the functions below, so it comes before the first malloc.
-void harden_start(void);
+// harden_is_possible tells whether the stage knows the sizes of its blocks.
+bool harden_is_possible(void);
 
 // harden_room returns how many bytes to ask of the stage for a block of size.
 // SIZE_MAX, which no stage grants, if that overflows.

@@ -11,8 +11,7 @@
 // Ranks of the locks that this thread holds, one bit each (debug builds). The
 // model makes an access one instruction; the default may allocate.
 #if MM_DEBUG
-static _Thread_local uint64_t held
-    __attribute__((tls_model("initial-exec")));
+static _Thread_local uint64_t held __attribute__((tls_model("initial-exec")));
 #endif
 
 // note_acquired checks the order of locks and remembers that l is held.

@@ -97,12 +97,12 @@ void mm_unlock_all(void);
 
 enum mm_kind {
     MM_REGION, // memory obtained from the OS; the items after it lie in it
-    MM_BLOCK   // what malloc hands out, with its header
+    MM_BLOCK // what malloc hands out, with its header
 };
 
 enum mm_state {
     MM_USED, // handed out, or not distinguishable from it
-    MM_FREE  // will be handed out again
+    MM_FREE // will be handed out again
 };
 
 // One piece of memory, as mm_walk shows it. Lists are shown by their elements.
@@ -110,10 +110,10 @@ struct mm_item {
     enum mm_kind kind;
     enum mm_state state;
     const void *addr; // first byte, header included
-    size_t size;      // all bytes, header included
-    size_t header;    // bytes at addr that are the allocator's own
+    size_t size; // all bytes, header included
+    size_t header; // bytes at addr that are the allocator's own
     const char *list; // name of the list it is on; NULL: on none
-    bool first;       // the list starts here
+    bool first; // the list starts here
     const void *next; // addr of the element after it; NULL: the last
 };
 
@@ -131,21 +131,21 @@ bool mm_check(void);
 // every machine, locks_contended apart. A build with -DMM_COUNTERS=0 leaves
 // all at 0, and they cost nothing there.
 struct mm_stats {
-    uint64_t mallocs;            // blocks handed out
-    uint64_t frees;              // blocks taken back
-    uint64_t bytes_in_use;       // usable bytes of the live blocks
-    uint64_t bytes_in_use_peak;  // the most there ever were
-    uint64_t bytes_from_os;      // held at this moment, metadata included
+    uint64_t mallocs; // blocks handed out
+    uint64_t frees; // blocks taken back
+    uint64_t bytes_in_use; // usable bytes of the live blocks
+    uint64_t bytes_in_use_peak; // the most there ever were
+    uint64_t bytes_from_os; // held at this moment, metadata included
     uint64_t bytes_from_os_peak; // the most there ever were
-    uint64_t sbrks;              // system calls that moved the break
-    uint64_t mmaps;              // system calls of that name, and so on
+    uint64_t sbrks; // system calls that moved the break
+    uint64_t mmaps; // system calls of that name, and so on
     uint64_t munmaps;
     uint64_t madvises;
     uint64_t locks_taken;
     uint64_t locks_contended; // of those, how many had to wait
-    uint64_t nodes_visited;   // elements of lists or trees looked at
-    uint64_t splits;          // blocks cut in two
-    uint64_t merges;          // neighbours made one
+    uint64_t nodes_visited; // elements of lists or trees looked at
+    uint64_t splits; // blocks cut in two
+    uint64_t merges; // neighbours made one
 };
 void mm_stats(struct mm_stats *out);
 

@@ -10,7 +10,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,30 +26,56 @@
 // Everything else in the library is hidden (-fvisibility=hidden).
 #define EXPORT __attribute__((visibility("default")))
 
-// The file named by MM_STATS; NULL: none. The environment may be changed or
-// gone at exit, but argv and its strings stay.
-static const char *stats_file;
+// The file named by MM_STATS; "": none. A copy, for programs overwrite the
+// strings of their environment to change what ps shows.
+static char stats_file[PATH_MAX];
 
-// find_variable returns the value of name (which ends with '=') or NULL. The C
-// library may not have set up getenv yet.
-static const char *find_variable(char **environment, const char *name)
+// Where the stack began: there lie argc, argv, and the environment. The dynamic
+// linker sets it; getenv may not work yet when malloc is called first.
+extern void *__libc_stack_end;
+
+// find_variable returns the value of name (which ends with '='), or "".
+static const char *find_variable(const char *name)
 {
+    char **argv = (char **)__libc_stack_end + 1;
+    char **e = argv;
+    while (*e != NULL)
+        e++;
     size_t length = strlen(name);
-    for (char **e = environment; *e != NULL; e++)
+    for (e++; *e != NULL; e++)
         if (strncmp(*e, name, length) == 0)
             return *e + length;
-    return NULL;
+    return "";
 }
 
-__attribute__((constructor)) static void start(int argc, char **argv,
-                                               char **environment)
+// Whether blocks are hardened: all of a process, or none. So it is decided at
+// the first call, which may come before any constructor. If two threads are the
+// first at once, both decide the same.
+enum { UNDECIDED = 2 };
+static _Atomic int hardened = UNDECIDED;
+
+static bool decide(void)
 {
-    (void)argc;
-    (void)argv;
-    stats_file = find_variable(environment, "MM_STATS=");
-    const char *harden = find_variable(environment, "MM_HARDEN=");
-    if (harden != NULL && strcmp(harden, "1") == 0)
-        harden_start();
+    bool on =
+        strcmp(find_variable("MM_HARDEN="), "1") == 0 && harden_is_possible();
+    atomic_store_explicit(&hardened, on, memory_order_relaxed);
+    return on;
+}
+
+// is_hardened costs a load and a branch where hardening is off.
+static inline bool is_hardened(void)
+{
+    int state = atomic_load_explicit(&hardened, memory_order_relaxed);
+    return __builtin_expect(state, 0) != 0 && (state == 1 || decide());
+}
+
+__attribute__((constructor)) static void start(void)
+{
+    const char *file = find_variable("MM_STATS=");
+    size_t length = strlen(file);
+    if (length < sizeof stats_file)
+        memcpy(stats_file, file, length + 1);
+    is_hardened(); // decided before the program can use up all memory
 }
 
 // write_stats writes all counters in one line, so that the lines of several
@@ -75,7 +103,7 @@ static void write_stats(int fd)
 // may be freed after this.
 __attribute__((destructor)) static void finish(void)
 {
-    if (stats_file == NULL || *stats_file == '\0')
+    if (*stats_file == '\0')
         return;
     int fd = open(stats_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)
@@ -86,14 +114,14 @@ __attribute__((destructor)) static void finish(void)
 
 EXPORT void *malloc(size_t size)
 {
-    if (mm_hardened)
+    if (is_hardened())
         return harden_close(mm_malloc(harden_room(size)), size);
     return mm_malloc(size);
 }
 
 EXPORT void free(void *p)
 {
-    if (mm_hardened)
+    if (is_hardened())
         harden_free(p);
     else
         mm_free(p);
@@ -101,12 +129,12 @@ EXPORT void free(void *p)
 
 EXPORT void *calloc(size_t n, size_t size)
 {
-    return mm_hardened ? harden_calloc(n, size) : mm_calloc(n, size);
+    return is_hardened() ? harden_calloc(n, size) : mm_calloc(n, size);
 }
 
 EXPORT void *realloc(void *p, size_t size)
 {
-    return mm_hardened ? harden_realloc(p, size) : mm_realloc(p, size);
+    return is_hardened() ? harden_realloc(p, size) : mm_realloc(p, size);
 }
 
 EXPORT void *reallocarray(void *p, size_t n, size_t size)
@@ -122,12 +150,12 @@ EXPORT void *reallocarray(void *p, size_t n, size_t size)
 // room and closed are harden_room and harden_close, or nothing.
 static size_t room(size_t size)
 {
-    return mm_hardened ? harden_room(size) : size;
+    return is_hardened() ? harden_room(size) : size;
 }
 
 static void *closed(void *p, size_t size)
 {
-    return mm_hardened ? harden_close(p, size) : p;
+    return is_hardened() ? harden_close(p, size) : p;
 }
 
 EXPORT void *aligned_alloc(size_t align, size_t size)
@@ -148,9 +176,14 @@ EXPORT int posix_memalign(void **out, size_t align, size_t size)
     return error;
 }
 
-EXPORT void *valloc(size_t size)
+static void *allocate_on_page(size_t size)
 {
     return closed(mm_valloc(room(size)), size);
+}
+
+EXPORT void *valloc(size_t size)
+{
+    return allocate_on_page(size);
 }
 
 EXPORT void *pvalloc(size_t size)
@@ -161,12 +194,12 @@ EXPORT void *pvalloc(size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    return valloc(round_up(size + (size == 0), page));
+    return allocate_on_page(round_up(size + (size == 0), page));
 }
 
 EXPORT size_t malloc_usable_size(void *p)
 {
-    if (mm_hardened)
+    if (is_hardened())
         return p == NULL ? 0 : harden_size(p, "malloc_usable_size");
     return mm_usable_size(p);
 }
@@ -174,7 +207,7 @@ EXPORT size_t malloc_usable_size(void *p)
 // C23. The size is a promise of the caller; only MM_HARDEN=1 checks it.
 EXPORT void free_sized(void *p, size_t size)
 {
-    if (mm_hardened && p != NULL) {
+    if (is_hardened() && p != NULL) {
         size_t actual = harden_size(p, "free_sized");
         if (actual != size)
             mm_misuse("free_sized", p, "not the size it was asked for with", p,

@@ -5,10 +5,14 @@
 #include "mm.h"
 
 const char *const mm_stats_names[] = {
-    "mallocs",       "frees",              "bytes_in_use", "bytes_in_use_peak",
-    "bytes_from_os", "bytes_from_os_peak", "sbrks",        "mmaps",
-    "munmaps",       "madvises",           "locks_taken",  "locks_contended",
-    "nodes_visited", "splits",             "merges",
+    "mallocs",       "frees",
+    "bytes_in_use",  "bytes_in_use_peak",
+    "bytes_from_os", "bytes_from_os_peak",
+    "sbrks",         "mmaps",
+    "munmaps",       "madvises",
+    "locks_taken",   "locks_contended",
+    "nodes_visited", "splits",
+    "merges",
 };
 
 uint64_t mm_stats_value(const struct mm_stats *stats, size_t index)

@@ -91,13 +91,12 @@ ReportHook(TEST_CRASH)(struct criterion_test_stats *stats)
 
 ReportHook(POST_ALL)(struct criterion_global_stats *stats)
 {
-    size_t passed = stats->nb_tests - stats->tests_failed -
-                    stats->tests_skipped;
+    size_t passed =
+        stats->nb_tests - stats->tests_failed - stats->tests_skipped;
     if (stats->nb_tests == 0)
         fprintf(stderr, "no test ran: the filter matches none\n");
     printf("%zu passed, %zu failed, %zu skipped\n", passed,
-           stats->tests_failed + (stats->nb_tests == 0),
-           stats->tests_skipped);
+           stats->tests_failed + (stats->nb_tests == 0), stats->tests_skipped);
     fflush(stdout);
     if (stats->nb_tests == 0)
         exit(2);

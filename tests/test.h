@@ -41,8 +41,7 @@ enum { TEST_SECONDS = 120 };
 
 #define TEST(name, sentence)                                                   \
     static void body_of_##name(void);                                          \
-    Test(mm, name, .description = (sentence),                          \
-         .timeout = TEST_SECONDS)                                              \
+    Test(mm, name, .description = (sentence), .timeout = TEST_SECONDS)         \
     {                                                                          \
         test_begin();                                                          \
         body_of_##name();                                                      \

@@ -43,23 +43,16 @@ static struct header *tail GUARDED_BY(global_malloc_lock);
 static struct mm_stats stats GUARDED_BY(global_malloc_lock);
 
 // header_seal returns the seal of a header at h. The address is part of it, so
-// a copy elsewhere is no header, and other data is one once in 32768 times.
+// a copy elsewhere is no header; so is the size, so it cannot change unnoticed.
+// Other data passes for a header once in 32768 times.
 static uint64_t header_seal(const struct header *h)
 {
-    return ((uintptr_t)h >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 49;
+    return ((uintptr_t)h >> 4 ^ h->size) * UINT64_C(0x9E3779B97F4A7C15) >> 49;
 }
 
 static bool header_is_sealed(const struct header *h)
 {
     return h->seal == header_seal(h);
-}
-
-// header_init makes h the header of a free block of that size.
-static void header_init(struct header *h, size_t size)
-{
-    h->size = size & ((UINT64_C(1) << 48) - 1);
-    h->seal = header_seal(h) & 0x7FFF;
-    h->is_free = true;
 }
 
 // block_of returns the block that follows the header h.
@@ -72,6 +65,14 @@ static void *block_of(const struct header *h)
 static char *block_end(const struct header *h)
 {
     return (char *)block_of(h) + h->size;
+}
+
+// header_init makes h the header of a free block of that size.
+static void header_init(struct header *h, size_t size)
+{
+    h->size = size & ((UINT64_C(1) << 48) - 1);
+    h->seal = header_seal(h) & 0x7FFF;
+    h->is_free = true;
 }
 
 // fail reports a misuse, or damage that one left behind, without the lock.

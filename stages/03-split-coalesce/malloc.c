@@ -34,11 +34,11 @@
 
 // The header stands directly below the block.
 struct header {
+    size_t prev_size; // of the block below; SIZE_MAX: this header is the first
     uint64_t size : 48; // bytes in the block, a multiple of 16, at least 16
     uint64_t seal : 14; // header_seal(h): this is a header, and not just data
     uint64_t is_free : 1;
-    uint64_t is_fence : 1;
-    size_t prev_size; // of the block below; SIZE_MAX: this header is the first
+    uint64_t is_fence : 1; // with this word last, glibc's free refuses a block
 };
 _Static_assert(sizeof(struct header) == MM_ALIGNMENT,
                "an aligned header must end where an aligned block starts");
@@ -64,10 +64,11 @@ static struct header *free_list GUARDED_BY(global_malloc_lock);
 static struct mm_stats stats GUARDED_BY(global_malloc_lock);
 
 // header_seal returns the seal of a header at h. The address is part of it, so
-// a copy elsewhere is no header, and other data is one once in 16384 times.
+// a copy elsewhere is no header; so is the size, so it cannot change unnoticed.
+// Other data passes for a header once in 16384 times.
 static uint64_t header_seal(const struct header *h)
 {
-    return ((uintptr_t)h >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 50;
+    return ((uintptr_t)h >> 4 ^ h->size) * UINT64_C(0x9E3779B97F4A7C15) >> 50;
 }
 
 static bool header_is_sealed(const struct header *h)
@@ -290,40 +291,33 @@ static void end_heap(char *end) REQUIRES(global_malloc_lock)
 static bool grow(size_t size) REQUIRES(global_malloc_lock)
 {
     assert_lock_held(&global_malloc_lock);
-    if (size > PTRDIFF_MAX - 2 * GROW) {
+    // Whoever else moves the break may leave it anywhere.
+    size_t lost = padding_to(sbrk(0), MM_ALIGNMENT);
+    size_t n = round_up(lost + size + 2 * sizeof(struct header), GROW);
+    if (n > PTRDIFF_MAX) {
         errno = ENOMEM;
         return false;
     }
-    // Whoever else moves the break may leave it anywhere.
-    size_t lost = padding_to(sbrk(0), MM_ALIGNMENT);
-    size_t exact = lost + size + 2 * sizeof(struct header); // one is the fence
-    size_t n = round_up(exact, GROW);
-    int saved_errno = errno;
     char *added = move_break((intptr_t)n);
-    if (added == NULL) {
-        n = exact; // perhaps the OS has just enough
-        added = move_break((intptr_t)n);
-    }
     if (added == NULL)
         return false;
-    errno = saved_errno;
 
-    struct header *fence = (struct header *)(void *)heap_end - 1;
     struct header *h = (struct header *)(void *)(added + lost);
-    size_t n_usable = (n - lost) / MM_ALIGNMENT * MM_ALIGNMENT;
-    if (heap_start == NULL) {
+    struct header *fence = NULL; // that ends the heap so far
+    if (heap_start != NULL)
+        fence = (struct header *)(void *)heap_end - 1;
+    bool contiguous = added == heap_end;
+    end_heap(added + n - (uintptr_t)(added + n) % MM_ALIGNMENT);
+    if (fence == NULL) {
         heap_start = h;
         h->prev_size = SIZE_MAX;
-    } else if (added == heap_end) {
-        n_usable += sizeof *h;
+    } else if (contiguous) {
         h = fence; // becomes the header of the new block
-    }
-    end_heap((char *)h + n_usable);
-    if (h != heap_start && h != fence) {
+    } else {
         header_init(fence, (size_t)((char *)h - (char *)(fence + 1)));
         fence->is_fence = true;
     }
-    header_init(h, n_usable - 2 * sizeof *h);
+    header_init(h, (size_t)(heap_end - (char *)(h + 2)));
     coalesce("malloc", h);
     return true;
 }
@@ -435,6 +429,13 @@ void mm_unlock_all(void) RELEASES(global_malloc_lock)
     lock_release(&global_malloc_lock);
 }
 
+// next_header returns the header above h, or NULL if h ends the heap.
+static const struct header *next_header(const struct header *h)
+    REQUIRES(global_malloc_lock)
+{
+    return block_end(h) < heap_end ? above(h) : NULL;
+}
+
 void mm_walk(mm_visit *visit, void *ctx)
 {
     lock_acquire(&global_malloc_lock);
@@ -446,8 +447,7 @@ void mm_walk(mm_visit *visit, void *ctx)
         };
         visit(&region, ctx);
     }
-    const struct header *h = heap_start;
-    for (; (char *)h < heap_end; h = above(h)) {
+    for (const struct header *h = heap_start; h != NULL; h = next_header(h)) {
         struct mm_item block = {
             .kind = MM_BLOCK,
             .state = h->is_free ? MM_FREE : MM_USED,
@@ -468,10 +468,10 @@ static bool check_tags(size_t *n_free) REQUIRES(global_malloc_lock)
 {
     uint64_t used = 0;
     const struct header *last = NULL;
-    const struct header *h = heap_start;
 
     *n_free = 0;
-    for (; (char *)h < heap_end; last = h, h = above(h)) {
+    for (const struct header *h = heap_start; h != NULL;
+         last = h, h = next_header(h)) {
         if (!header_is_sealed(h))
             return mm_complain("I3 every header is sealed", h);
         if (padding_to(block_of(h), MM_ALIGNMENT) != 0)
@@ -484,7 +484,7 @@ static bool check_tags(size_t *n_free) REQUIRES(global_malloc_lock)
         if (!h->is_free && !h->is_fence)
             used += h->size;
     }
-    if ((char *)h != heap_end || (last != NULL && !last->is_fence))
+    if (last != NULL && (block_end(last) != heap_end || !last->is_fence))
         return mm_complain("I1 a fence ends the heap", last);
     if (heap_end > (char *)sbrk(0))
         return mm_complain("I1 the heap ends below the break", heap_end);

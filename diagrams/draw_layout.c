@@ -1,0 +1,333 @@
+// draw_layout.c - where everything in the strips of a picture stands.
+//
+// A mark is an offset at which some cell of some snapshot starts or ends. All
+// snapshots share one row of marks, so that a byte of the heap is drawn at the
+// same x in each of them. Marks are as far apart as the bytes between them
+// demand, or as the text of a cell between two marks demands (a need).
+
+#include "draw_layout.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    BROKEN_WIDTH = 104 * PT, // what is too long for its proportion
+    LEAST_BROKEN = 2000, // bytes; what is shorter is never broken
+    NARROW_WIDTH = 14 * PT, // of cells with a symbol
+    MAX_SCALE = PT, // for one byte
+    SCALE_UNIT = 1000,
+    MAX_MARKS = 2000,
+    MAX_NEEDS = 4000,
+};
+
+// Between two marks there must be room for this. Each mark has the list of the
+// needs that end at it.
+struct need {
+    int from; // a mark
+    int width;
+    int next; // with the same end; NOWHERE: the last
+};
+
+static struct {
+    size_t offset;
+    int x;
+    int needs; // the first that ends here, or NOWHERE
+    bool is_broken; // the bytes below, down to the mark before
+} marks[MAX_MARKS];
+static int mark_count;
+
+static struct need needs[MAX_NEEDS];
+static int need_count;
+
+struct place places[MAX_PIECES];
+
+static long scale; // of a byte, in units of 1/SCALE_UNIT
+static const struct scene *scene;
+
+int text_width(const char *s, int size)
+{
+    // Of DejaVu Sans, in thousandths of the size, rounded up.
+    static const short small[26] = {620, 640, 550, 640, 620, 360, 640, 640, 280,
+                                    280, 580, 280, 980, 640, 620, 640, 640, 420,
+                                    530, 400, 640, 600, 820, 600, 600, 530};
+    int width = 0;
+    for (; *s != '\0'; s++) {
+        if (*s >= 'a' && *s <= 'z')
+            width += small[*s - 'a'];
+        else if (strchr(" .,:;'|!()-/I", *s) != NULL)
+            width += 400;
+        else
+            width += *s >= '0' && *s <= '9' ? 640 : 840;
+    }
+    return width * (size / 10) / 100;
+}
+
+const char *break_text(const struct snapshot *s)
+{
+    static char text[40];
+    snprintf(text, sizeof text, "break +%zu", s->break_at);
+    return text;
+}
+
+size_t name_bytes(const struct name *name)
+{
+    return name->size + (name->size == 0);
+}
+
+size_t name_offset(const struct snapshot *s, const struct name *name)
+{
+    const struct piece *region = &s->pieces[0];
+    const char *first = region->addr;
+    if (!s->is_opaque || name->block < first ||
+        name->block >= first + region->bytes)
+        return SIZE_MAX;
+    return region->offset + (size_t)(name->block - first);
+}
+
+// ---------------------------------------------------------------------------
+// Marks and needs.
+
+// mark_below returns the last mark that is not above offset.
+static int mark_below(size_t offset)
+{
+    int low = -1, high = mark_count;
+    while (high - low > 1) {
+        int middle = (low + high) / 2;
+        if (marks[middle].offset <= offset)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void add_mark(size_t offset)
+{
+    int below = mark_below(offset);
+    if (below >= 0 && marks[below].offset == offset)
+        return;
+    if (mark_count == MAX_MARKS)
+        fail(0, "too many cells for a picture");
+    memmove(&marks[below + 2], &marks[below + 1],
+            (size_t)(mark_count - below - 1) * sizeof *marks);
+    mark_count++;
+    memset(&marks[below + 1], 0, sizeof *marks);
+    marks[below + 1].offset = offset;
+    marks[below + 1].needs = NOWHERE;
+}
+
+// add_need asks for room for something that covers those bytes.
+static void add_need(size_t offset, size_t bytes, int width)
+{
+    if (need_count == MAX_NEEDS)
+        fail(0, "too many cells for a picture");
+    int end = mark_below(offset + bytes);
+    needs[need_count] = (struct need){
+        .from = mark_below(offset), .width = width, .next = marks[end].needs};
+    marks[end].needs = need_count++;
+}
+
+// room returns how wide a cell with these lines must be.
+static int room(const char *name, size_t size, const char *word)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%zu", size);
+    int widest = text_width(text, TEXT_SIZE);
+    if (text_width(word, TEXT_SIZE) > widest)
+        widest = text_width(word, TEXT_SIZE);
+    if (name != NULL && text_width(name, TEXT_SIZE) > widest)
+        widest = text_width(name, TEXT_SIZE);
+    return widest + 5 * PT;
+}
+
+// mark_snapshot adds marks (first) or needs for all that s shows.
+static void mark_snapshot(const struct snapshot *s, bool first)
+{
+    for (int i = 0; i < s->piece_count; i++) {
+        struct cell cells[MAX_CELLS];
+        int count = cells_of(&s->pieces[i], cells);
+        for (int j = 0; j < count; j++) {
+            const struct cell *c = &cells[j];
+            const struct look *look = &looks[c->style];
+            if (first) {
+                add_mark(c->offset);
+                add_mark(c->offset + c->bytes);
+            } else {
+                add_need(c->offset, c->bytes,
+                         look->symbol != NULL
+                             ? NARROW_WIDTH
+                             : room(c->name, c->size, look->word));
+            }
+        }
+    }
+    for (int i = 0; i < s->name_count; i++) {
+        const struct name *name = &s->names[i];
+        size_t offset = name_offset(s, name);
+        if (offset == SIZE_MAX)
+            continue;
+        if (first) {
+            add_mark(offset);
+            add_mark(offset + name_bytes(name));
+        } else {
+            add_need(offset, name->size, room(name->text, name->size, "freed"));
+        }
+    }
+}
+
+// break_marks leaves out memory between two marks if it is longer than all that
+// is between marks closer to each other.
+static void break_marks(void)
+{
+    size_t limit = SIZE_MAX;
+    size_t broken_from = SIZE_MAX;
+
+    for (;;) {
+        size_t longest = 0, sum = 0;
+        for (int i = 1; i < mark_count; i++) {
+            size_t bytes = marks[i].offset - marks[i - 1].offset;
+            if (bytes >= limit)
+                continue;
+            sum += bytes;
+            if (bytes > longest)
+                longest = bytes;
+        }
+        if (longest < LEAST_BROKEN)
+            break;
+        if (longest / 2 > sum - longest)
+            broken_from = longest;
+        limit = longest;
+    }
+    for (int i = 1; i < mark_count; i++)
+        marks[i].is_broken =
+            marks[i].offset - marks[i - 1].offset >= broken_from;
+}
+
+// set_marks finds x for all marks at the present scale.
+static void set_marks(void)
+{
+    for (int i = 1; i < mark_count; i++) {
+        size_t bytes = marks[i].offset - marks[i - 1].offset;
+        long width = marks[i].is_broken ? BROKEN_WIDTH
+                                        : (long)bytes * scale / SCALE_UNIT;
+        int x = marks[i - 1].x + (int)width;
+        for (int n = marks[i].needs; n != NOWHERE; n = needs[n].next)
+            if (x < marks[needs[n].from].x + needs[n].width)
+                x = marks[needs[n].from].x + needs[n].width;
+        marks[i].x = x;
+    }
+}
+
+int x_of(size_t offset)
+{
+    int mark = mark_below(offset);
+    return mark < 0 ? 0 : marks[mark].x;
+}
+
+int broken_at(size_t from, size_t to)
+{
+    for (int i = mark_below(to); i > mark_below(from); i--)
+        if (marks[i].is_broken)
+            return (marks[i - 1].x + 7 * marks[i].x) / 8;
+    return -1;
+}
+
+// ---------------------------------------------------------------------------
+// Rows.
+
+// connect_place finds where the links of p touch its cells.
+static void connect_place(const struct piece *p, struct place *place)
+{
+    struct cell cells[MAX_CELLS];
+    int count = cells_of(p, cells);
+    int end = x_of(cells[0].offset + cells[0].bytes) - place->origin;
+
+    if (count > 1 && p->links != 0) {
+        int links_end = x_of(cells[1].offset + cells[1].bytes) - place->origin;
+        place->into_x = (place->left + end) / 2;
+        place->link_x = (end + links_end) / 2;
+    } else {
+        place->into_x = place->left + 4 * PT;
+        place->link_x = end - 4 * PT;
+        if (place->link_x > place->left + 16 * PT)
+            place->link_x = place->left + 16 * PT;
+    }
+}
+
+// row_width returns where piece i must end, at the latest: after the last one
+// comes the break.
+static int row_width(const struct snapshot *s, int i)
+{
+    if (!s->on_break || i < s->piece_count - 1)
+        return PICTURE_WIDTH;
+    int text = text_width(break_text(s), SMALL_SIZE) + 6 * PT;
+    return PICTURE_WIDTH - (text > UNMAPPED_WIDTH ? text : UNMAPPED_WIDTH);
+}
+
+int place_pieces(const struct snapshot *s, int *end)
+{
+    int row = 0, origin = 0;
+
+    *end = 0;
+    for (int i = 0; i < s->piece_count; i++) {
+        const struct piece *p = &s->pieces[i];
+        int left = x_of(p->offset), right = x_of(p->offset + p->bytes);
+        if (i == 0) {
+            origin = left;
+        } else if (right - origin > row_width(s, i)) {
+            row++;
+            origin = left;
+        }
+        places[i] = (struct place){.row = row,
+                                   .left = left - origin,
+                                   .right = right - origin,
+                                   .origin = origin};
+        connect_place(p, &places[i]);
+        *end = places[i].right;
+    }
+    return row + 1;
+}
+
+// rows_at returns the rows of the snapshot that needs most, at a scale; INT_MAX
+// if some piece is longer than a row.
+static int rows_at(long the_scale)
+{
+    int most = 0, end;
+    scale = the_scale;
+    set_marks();
+    for (int i = 0; i < scene->count; i++) {
+        const struct snapshot *s = &scene->snapshots[i];
+        int rows = place_pieces(s, &end);
+        for (int j = 0; j < s->piece_count; j++)
+            if (places[j].right > row_width(s, j))
+                rows = INT_MAX;
+        if (rows > most)
+            most = rows;
+    }
+    return most;
+}
+
+void layout(const struct scene *the_scene)
+{
+    scene = the_scene;
+    for (int i = 0; i < scene->count; i++)
+        mark_snapshot(&scene->snapshots[i], true);
+    for (int i = 0; i < scene->count; i++)
+        mark_snapshot(&scene->snapshots[i], false);
+    break_marks();
+
+    // As large as fits in as few rows as possible.
+    long low = 0, high = (long)MAX_SCALE * SCALE_UNIT + 1;
+    int rows = rows_at(low);
+    while (high - low > 1) {
+        long middle = (low + high) / 2;
+        if (rows_at(middle) <= rows)
+            low = middle;
+        else
+            high = middle;
+    }
+    if (scene->scale != 0)
+        low = (long)scene->scale * SCALE_UNIT;
+    if (rows_at(low) == INT_MAX)
+        fail(0, "something is too long for a row of the picture");
+}

@@ -1,0 +1,129 @@
+// draw_text.c - snapshots as text, 80 columns wide.
+
+#include "draw.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { COLUMNS = 70, MAX_LABEL = 64, LONGEST = 24 };
+
+// label returns what stands in a cell: its name, its size, its state.
+static const char *label(const struct cell *c)
+{
+    static char text[MAX_LABEL];
+    text[0] = '\0';
+    if (c->style == STYLE_HEADER || c->style == STYLE_FENCE)
+        return looks[c->style].word;
+    if (c->name != NULL)
+        append(text, sizeof text, "%s ", c->name);
+    append(text, sizeof text, "%zu %s", c->size, looks[c->style].word);
+    return text;
+}
+
+// columns returns how wide a cell is: 8 bytes a column, but at most LONGEST,
+// and at least what the label needs.
+static int columns(const struct cell *c)
+{
+    int least = (int)strlen(label(c));
+    if (looks[c->style].symbol != NULL)
+        return least;
+    int width = c->bytes > 8 * LONGEST ? LONGEST : (int)(c->bytes / 8);
+    return width > least ? width : least;
+}
+
+// draw_strip draws all cells in address order.
+static void draw_strip(const struct snapshot *s)
+{
+    int column = 0;
+
+    for (int i = 0; i < s->piece_count; i++) {
+        struct cell cells[MAX_CELLS];
+        int count = cells_of(&s->pieces[i], cells);
+        int width = 0;
+        for (int j = 0; j < count; j++)
+            if (cells[j].style != STYLE_LINKS)
+                width += columns(&cells[j]) + 1;
+        if (column > 0 && column + width > COLUMNS) {
+            out("|\n");
+            column = 0;
+        }
+        if (column == 0)
+            out("    ");
+        for (int j = 0; j < count; j++)
+            if (cells[j].style != STYLE_LINKS)
+                out("|%-*s", columns(&cells[j]), label(&cells[j]));
+        column += width;
+    }
+    out(s->on_break ? "%s| break\n" : "%s|\n", column == 0 ? "    " : "");
+}
+
+// describe_list prints where piece p is on a list.
+static void describe_list(const struct snapshot *s, const struct piece *p)
+{
+    if (p->list == NULL)
+        return;
+    if (p->first)
+        out(", first of %s", p->list);
+    if (p->next == NOWHERE)
+        out(", last");
+    else
+        out(", next +%zu", s->pieces[p->next].offset);
+}
+
+static void list_cells(const struct snapshot *s)
+{
+    out("\n      offset       bytes\n");
+    for (int i = 0; i < s->piece_count; i++) {
+        const struct piece *p = &s->pieces[i];
+        struct cell cells[MAX_CELLS];
+        int count = cells_of(p, cells);
+        for (int j = 0; j < count; j++) {
+            const struct cell *c = &cells[j];
+            if (c->style == STYLE_LINKS)
+                continue; // part of the free block
+            out("  %+10td  %10zu  %s",
+                (ptrdiff_t)(c->offset - (c->size - c->bytes)), c->size,
+                looks[c->style].meaning);
+            if (c->name != NULL)
+                out(": %s, asked for %zu", c->name, p->asked);
+            if (j == 0)
+                describe_list(s, p);
+            out("\n");
+        }
+    }
+    if (s->on_break)
+        out("  %+10td              the program break\n",
+            (ptrdiff_t)s->break_at);
+}
+
+// list_names prints what only the program knows.
+static void list_names(const struct snapshot *s)
+{
+    out("\n  the stage keeps no notes on blocks; the program knows:\n");
+    for (int i = 0; i < s->name_count; i++) {
+        const struct name *n = &s->names[i];
+        ptrdiff_t offset = n->block - (const char *)s->pieces[0].addr;
+        out("  %+10td  %10zu  %s%s\n", offset, n->size, n->text,
+            n->live ? "" : ", freed: not used again");
+    }
+}
+
+void show_text(const struct scene *scene)
+{
+    if (scene->title[0] != '\0')
+        out("%s\n\n", scene->title);
+    for (int i = 0; i < scene->count; i++) {
+        const struct snapshot *s = &scene->snapshots[i];
+        out("%s%s\n", i == 0 ? "" : "\n", s->caption);
+        for (const char *code = s->code; *code != '\0';) {
+            size_t length = line_length(code, COLUMNS);
+            out("    %.*s\n", (int)length, code);
+            code += length + strspn(code + length, " ");
+        }
+        out("\n");
+        draw_strip(s);
+        list_cells(s);
+        if (s->is_opaque)
+            list_names(s);
+    }
+}

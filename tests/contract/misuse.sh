@@ -1,0 +1,213 @@
+#!/bin/sh
+# misuse.sh - what a stage notices of the mistakes of its callers.
+#
+# programs/misuse.c makes one mistake a run. The table below says how the stage
+# must stop it: SIGABRT and exactly one line. What cannot be noticed must be
+# harmless: nothing that is in use is handed out again.
+#
+# Environment, $1: see programs/cases.sh
+
+# shellcheck disable=SC1091,SC2034,SC2154 # cases.sh and its variables
+suite=contract/misuse
+. tests/contract/programs/cases.sh
+
+# The mistakes: each with its name, what it is, and below that what must happen
+#   under a list of all blocks (02) | boundary tags (03-) | with MM_HARDEN=1
+# and, if that differs, under boundary tags with MM_HARDEN=1. "-" is nothing;
+# else it is the message in short, as line_of spells it out.
+mistakes() {
+    cat <<'END'
+double_free: a block is freed twice
+    freed 48 | freed 48 | freed 64
+double_free_with_another_between: p, q and p again are freed
+    freed 48 | freed 48 | freed 64
+double_free_by_a_thread: a block is freed again by another thread
+    freed 48 | freed 48 | freed 64
+double_free_large: a block of 1 MiB is freed twice
+    freed 1048576 | freed 1048576 | freed 1048592
+double_free_aligned: an aligned block is freed twice
+    freed 48 | freed 48 | freed 64
+double_free_merged_below: a block is freed that became part of the one below
+    freed 48 | freed 48 | freed 64
+double_free_merged_above: a block is freed that took in the one above
+    freed 48 | freed 112 | freed 64
+double_free_given_back: a block is freed that the OS has back
+    foreign | foreign | foreign
+double_free_after_realloc_0: a block is freed after realloc(p, 0)
+    freed 48 | freed 48 | freed 64
+double_free_after_realloc_moved: a block is freed that realloc moved away
+    freed 48 | freed 48 | freed 64
+double_free_after_reuse: a block is freed twice, and reused in between
+    - | - | freed 64
+free_stack: a local variable is freed
+    foreign | foreign | foreign
+free_global: a global variable is freed
+    foreign | foreign | foreign
+free_mapping: a page from mmap is freed
+    foreign | foreign | foreign
+free_wild_low: the pointer 0x10 is freed
+    foreign | foreign | foreign
+free_wild_high: a pointer is freed that is no address at all
+    foreign | foreign | foreign
+free_foreign_block: a block of another allocator is freed
+    foreign | foreign | foreign
+free_foreign_break: memory of another user of sbrk is freed
+    nothing | nothing | nothing
+free_copied_block: a copy of a block, with its header, is freed
+    nothing | nothing | nothing
+free_interior: an aligned pointer into a block is freed
+    nothing | nothing | nothing
+free_misaligned: a misaligned pointer into a block is freed
+    nothing | nothing | nothing
+free_end: the end of a block is freed
+    nothing | nothing | nothing
+realloc_freed: realloc of a freed block
+    realloc: freed 48 | realloc: freed 48 | realloc: freed 64
+realloc_stack: realloc of a local variable
+    realloc: foreign | realloc: foreign | realloc: foreign
+usable_size_freed: malloc_usable_size of a freed block
+    usable: freed 48 | usable: freed 48 | usable: freed 64
+write_below: 16 bytes are written below a block
+    nothing | nothing | nothing
+write_1_below: a byte is written below a block
+    header 48 | nothing | header 64 | nothing
+write_1_past_40: a byte is written past 40, into what they were rounded up to
+    - | - | past 64
+write_0_past: a zero byte is written past a block
+    OTHER header 0 | header 48 | past 64
+write_1_past: a byte other than zero is written past a block
+    OTHER header 255 | header 48 | past 64
+write_16_past: 16 bytes are written past a block
+    OTHER header 71748523475265 | header 48 | past 64
+write_past_large: 16 bytes are written past a block of 1 MiB
+    OTHER header 71748523475265 | header 1048576 | past 1048592
+write_after_free: the first word of a freed block is written
+    - | malloc: links 48 | written 64
+write_after_free_further_in: another word of a freed block is written
+    - | - | written 64
+free_sized_wrong: free_sized is told a wrong size
+    - | - | sized: size 48
+END
+}
+
+# line_of SHORT prints the whole message. POINTER is the one that the mistake
+# is about, OTHER that of the block above. SHORT may begin with another call
+# than free(POINTER), and a block other than POINTER; it ends with the bytes in
+# the block, where a block is shown.
+line_of() {
+    call='free(POINTER)' block=POINTER short=$1
+    case $short in
+    'OTHER:'*) call='free(OTHER)' block=OTHER ;;
+    'realloc:'*) call='realloc(POINTER)' ;;
+    'malloc:'*) call='malloc(POINTER)' ;;
+    'usable:'*) call='malloc_usable_size(POINTER)' ;;
+    'sized:'*) call='free_sized(POINTER)' ;;
+    OTHER*) block=OTHER short=${short#OTHER } ;;
+    esac
+    short=${short#*: }
+    case $short in
+    freed*) what='double free' ;;
+    foreign) what='not a block of this allocator' ;;
+    nothing) what='no block starts here, or its header was damaged' ;;
+    header*) what='something wrote over the header of a block' ;;
+    links*) what='something wrote to a block after it was freed' ;;
+    past*) what='something wrote past its end' ;;
+    written*) what='something wrote to it after it was freed' ;;
+    size*) what='not the size it was asked for with' ;;
+    *) what="misuse.sh does not know '$1'" ;;
+    esac
+    case $short in
+    *' '*) what="$what (block $block, ${short##* } bytes)" ;;
+    esac
+    echo "mm: $call: $what"
+}
+
+# said prints what the program wrote to stderr, with names for its pointers.
+said() {
+    pointer=$(sed -n 1p "$tmp/out") other=$(sed -n 2p "$tmp/out")
+    sed -e "s/${pointer:-none}\([^0-9a-f]\)/POINTER\1/g" \
+        -e "s/${other:-none}\([^0-9a-f]\)/OTHER\1/g" "$tmp/err"
+}
+
+# happens SHORT: what happened in the last run is what must.
+happens() {
+    if [ "$1" = - ]; then
+        expect_success
+        return
+    fi
+    line=$(line_of "$1")
+    if [ "$outcome: $(said)" != "SIGABRT: $line" ]; then
+        wrong "SIGABRT: $line" "$outcome: $(said)"
+    elif [ "$(wc -c <"$tmp/err")" -gt 200 ]; then
+        wrong 'a line of at most 200 bytes' "$(cat "$tmp/err")"
+    fi
+}
+
+# column N prints the Nth cell of $cells; the third, if there is no fourth.
+column() {
+    echo "$cells" | awk -F ' *[|] *' -v n="$1" '{ print (n > NF ? $3 : $n) }'
+}
+
+compile misuse misuse.c
+case ${STAGE%%-*} in
+01) kind=0 ;;
+02) kind=1 ;;
+03 | 04) kind=2 ;;
+*)
+    echo "FAIL - misuse.sh has no column for $STAGE"
+    failed=1
+    finish
+    ;;
+esac
+if [ "$kind" -eq 0 ]; then
+    echo 'This stage knows nothing of its blocks, so it notices no mistake. It'
+    echo 'takes no memory back, so it cannot hand out any twice.'
+fi
+
+mistakes | sed 's/^ *//' >"$tmp/mistakes"
+cases=0 stopped=0 stopped_hardened=0
+while IFS= read -r row && IFS= read -r cells; do
+    name=${row%%:*} sentence=${row#*: }
+    wanted "$name" || continue
+    cases=$((cases + 1))
+    plain=- hardened=-
+    if [ "$kind" -gt 0 ]; then
+        plain=$(column "$kind") hardened=$(column $((kind + 2)))
+    fi
+
+    run "$programs/misuse" "$name"
+    happens "$plain"
+    [ "$outcome" != SIGABRT ] || stopped=$((stopped + 1))
+    verdict "$name" "$sentence"
+
+    wrong=
+    run MM_HARDEN=1 "$programs/misuse" "$name"
+    happens "$hardened"
+    [ "$outcome" != SIGABRT ] || stopped_hardened=$((stopped_hardened + 1))
+    verdict "$name" "$sentence, MM_HARDEN=1"
+done <"$tmp/mistakes"
+
+# A handler of SIGABRT runs after the message, and may allocate.
+if from 2 && wanted abort_handler; then
+    for harden in 0 1; do
+        wrong=
+        run MM_HARDEN=$harden "$programs/misuse" abort_handler
+        happened="$outcome, $(sed -n 2p "$tmp/out"), $(said | cut -c 1-30)"
+        expected='exit 7, the handler allocated, mm: free(POINTER): double free'
+        [ "$happened" = "$expected" ] || wrong "$expected" "$happened"
+        verdict abort_handler \
+            "after a message, a handler may allocate, MM_HARDEN=$harden"
+    done
+fi
+
+# Nine production allocators stop 0 to 19 of 24 such mistakes.
+if from 2 && [ "$only" = '*' ] && wanted totals; then
+    if [ $((stopped * 24)) -lt $((cases * 14)) ] ||
+        [ $((stopped_hardened * 24)) -lt $((cases * 20)) ]; then
+        wrong 'at least 14 of 24, and 20 of 24 with MM_HARDEN=1' \
+            "$stopped of $cases, and $stopped_hardened of $cases"
+    fi
+    verdict totals "$stopped of $cases mistakes are stopped,\
+ $stopped_hardened with MM_HARDEN=1"
+fi
+finish
