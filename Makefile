@@ -85,7 +85,8 @@ $3/contract/%.runner.o: tests/runner.c Makefile
 $3/unit/%.runner.o: tests/runner.c Makefile
 	$$(call compile,$$(call runner_flags,$1,$2,unit/$$*))
 endef
-runner_flags = $(FLAGS_$2) -Icommon -Itests -DTEST_STAGE='"$1"' \
+runner_flags = $(FLAGS_$2) -Icommon -Itests \
+	-DTEST_COMMAND='"$(if $(filter debug,$2),test,$2)"' -DTEST_STAGE='"$1"' \
 	-DTEST_PROGRAM='"$3"'
 
 define link_test
@@ -172,6 +173,9 @@ results_of = $(patsubst %,$(call out,$1,$2)/%.result,$(filter $(or $(SUITE),%),\
 RESULTS = $(foreach s,$(SELECTED),$(call results_of,$s,$(CONFIG))) \
 	$(if $(and $(filter debug,$(CONFIG)),$(ALL)),$(tool_results))
 
+# Tests run side by side, as many as there are processors, unless -j says it.
+JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
 # make test without a STAGE also tests the C library, and the tools.
 test:
 	$(call need,gcc libc criterion)
@@ -186,7 +190,7 @@ asan ubsan tsan:
 _test:
 	$(if $(strip $(RESULTS)),,@echo "no suite $(SUITE) applies to: $(SELECTED)" >&2; exit 2)
 	@rm -f $(RESULTS)
-	+@$(MAKE) -k $(RESULTS) || true
+	+@$(MAKE) -k $(JOBS) $(RESULTS) || true
 	@$(tool)/summary $(RESULTS)
 
 # A result is made anew each time: its rule is phony by way of `again`.
@@ -211,7 +215,7 @@ build/tools/%.result: %.sh again
 	@$(tool)/run_suite $@ tools $(notdir $*) env CC='$(CC)' sh $<
 test-tools:
 	@rm -f $(tool_results)
-	+@$(MAKE) -k $(tool_results) || true
+	+@$(MAKE) -k $(JOBS) $(tool_results) || true
 	@$(tool)/summary $(tool_results)
 
 # The memory checks of valgrind, on the traces whose heap fits in the 8 MB that

@@ -9,9 +9,10 @@
 
 #include "test.h"
 
-// Passed by the Makefile: 02-linked-list and contract/api, for messages.
-#ifndef TEST_STAGE
-#error "TEST_STAGE and TEST_PROGRAM must be defined"
+// Passed by the Makefile, for messages: test or asan, 02-linked-list,
+// contract/api_test.
+#if !defined(TEST_COMMAND) || !defined(TEST_STAGE) || !defined(TEST_PROGRAM)
+#error "TEST_COMMAND, TEST_STAGE and TEST_PROGRAM must be defined"
 #endif
 
 unsigned long test_checks;
@@ -59,6 +60,7 @@ void test_end(void)
         cr_assert_fail("expected %llu live blocks at the end, got %llu",
                        (unsigned long long)live_at_begin,
                        (unsigned long long)live);
+    cr_assert(true); // tells the runner that the test came this far
 }
 
 // The C library's own malloc shares the program break with some stages. This
@@ -73,15 +75,34 @@ static void explain(const struct criterion_test *test)
 {
     fprintf(stderr,
             "       protects: %s\n"
-            "       again:    make test STAGE=" TEST_STAGE
+            "       again:    make " TEST_COMMAND " STAGE=" TEST_STAGE
             " SUITE=" TEST_PROGRAM " T=%s\n",
             test->data->description, test->name);
 }
 
+// What the process that starts the tests saw of them.
+static size_t started; // the filter did not leave them out
+static size_t skipped; // of those
+static size_t ended_early; // passed, so Criterion believes, but without an end
+
+ReportHook(PRE_TEST)(struct criterion_test *test)
+{
+    (void)test;
+    started++;
+}
+
 ReportHook(POST_TEST)(struct criterion_test_stats *stats)
 {
+    if (stats->test_status == CR_STATUS_SKIPPED)
+        skipped++;
     if (stats->test_status == CR_STATUS_FAILED)
         explain(stats->test);
+    if (stats->test_status == CR_STATUS_PASSED && stats->passed_asserts == 0) {
+        ended_early++;
+        fprintf(stderr, "[FAIL] mm::%s: its process ended before it did\n",
+                stats->test->name);
+        explain(stats->test);
+    }
 }
 
 ReportHook(TEST_CRASH)(struct criterion_test_stats *stats)
@@ -91,13 +112,14 @@ ReportHook(TEST_CRASH)(struct criterion_test_stats *stats)
 
 ReportHook(POST_ALL)(struct criterion_global_stats *stats)
 {
-    size_t passed =
-        stats->nb_tests - stats->tests_failed - stats->tests_skipped;
-    if (stats->nb_tests == 0)
+    size_t failed = stats->tests_failed + ended_early + (started == 0);
+    if (started == 0)
         fprintf(stderr, "no test ran: the filter matches none\n");
-    printf("%zu passed, %zu failed, %zu skipped\n", passed,
-           stats->tests_failed + (stats->nb_tests == 0), stats->tests_skipped);
+    printf("%zu passed, %zu failed", stats->tests_passed - ended_early, failed);
+    if (skipped != 0)
+        printf(", %zu skipped", skipped);
+    printf("\n");
     fflush(stdout);
-    if (stats->nb_tests == 0)
+    if (started == 0 || ended_early != 0)
         exit(2);
 }

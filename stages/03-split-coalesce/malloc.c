@@ -140,7 +140,7 @@ static bool is_tagged(const struct header *h) REQUIRES(global_malloc_lock)
     return header_is_sealed(h) && h->size + 2 * sizeof *h <= room_above &&
            header_is_sealed(above(h)) && above(h)->prev_size == h->size &&
            (h == heap_start ||
-            (h->prev_size + sizeof *h <= room_below &&
+            (h->prev_size <= room_below - sizeof *h &&
              header_is_sealed(below(h)) && below(h)->size == h->prev_size));
 }
 
@@ -196,11 +196,9 @@ static void push_free(struct header *h) REQUIRES(global_malloc_lock)
     free_list = h;
 }
 
-// unlink_free takes h off the list. It does so for the function named call.
-static void unlink_free(const char *call, struct header *h)
-    REQUIRES(global_malloc_lock)
+// unlink_free takes h, which check_damage has seen, off the list.
+static void unlink_free(struct header *h) REQUIRES(global_malloc_lock)
 {
-    check_damage(call, block_of(h), h);
     const struct links *links = links_of(h);
     if (links->next != NULL)
         links_of(links->next)->prev = links->prev;
@@ -231,13 +229,15 @@ static struct header *coalesce(const char *call, struct header *h)
     assert_lock_held(&global_malloc_lock);
     if (above(h)->is_free) {
         count(&stats.merges, 1);
-        unlink_free(call, above(h));
+        check_damage(call, block_of(h), above(h));
+        unlink_free(above(h));
         header_init(h, h->size + sizeof *h + above(h)->size);
     }
     if (h != heap_start && below(h)->is_free) {
         count(&stats.merges, 1);
         struct header *low = below(h);
-        unlink_free(call, low);
+        check_damage(call, block_of(h), low);
+        unlink_free(low);
         h->is_free = true; // stays behind, so that a second free is noticed
         header_init(low, low->size + sizeof *h + h->size);
         h = low;
@@ -255,7 +255,7 @@ static struct header *get_free_block(size_t size) REQUIRES(global_malloc_lock)
         count(&stats.nodes_visited, 1);
         check_damage("malloc", block_of(h), h);
         if (h->size >= size) {
-            unlink_free("malloc", h);
+            unlink_free(h);
             h->is_free = false;
             return h;
         }
@@ -293,7 +293,7 @@ static bool grow(size_t size) REQUIRES(global_malloc_lock)
     assert_lock_held(&global_malloc_lock);
     // Whoever else moves the break may leave it anywhere.
     size_t lost = padding_to(sbrk(0), MM_ALIGNMENT);
-    size_t n = round_up(lost + size + 2 * sizeof(struct header), GROW);
+    size_t n = lost + round_up(size + 2 * sizeof(struct header), GROW);
     if (n > PTRDIFF_MAX) {
         errno = ENOMEM;
         return false;
@@ -307,7 +307,7 @@ static bool grow(size_t size) REQUIRES(global_malloc_lock)
     if (heap_start != NULL)
         fence = (struct header *)(void *)heap_end - 1;
     bool contiguous = added == heap_end;
-    end_heap(added + n - (uintptr_t)(added + n) % MM_ALIGNMENT);
+    end_heap(added + n);
     if (fence == NULL) {
         heap_start = h;
         h->prev_size = SIZE_MAX;

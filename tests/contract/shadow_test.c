@@ -58,9 +58,11 @@ static size_t position_of(const unsigned char *p)
     return low;
 }
 
+// slot_end returns the first byte above s. A block of 0 bytes counts as one
+// byte here, for its address must be its own.
 static unsigned char *slot_end(const struct slot *s)
 {
-    return s->start + s->room;
+    return s->start + (s->room == 0 ? 1 : s->room);
 }
 
 // shadow_add notes that s is live, and checks that it overlaps no other.
@@ -104,7 +106,7 @@ static void write_pattern(struct slot *s)
         fill(s->start, 0, END, s->pattern);
         fill(s->start, s->size - END, s->size, s->pattern);
     }
-    if (s->room - s->size <= END)
+    if (s->room - s->size <= END) // or the last byte, if it is much
         memset(s->start + s->size, 0xEE, s->room - s->size);
     else
         s->start[s->room - 1] = 0xEE;
@@ -166,10 +168,6 @@ static void adopt(struct slot *s, unsigned char *p, size_t size, size_t align)
     s->start = p;
     s->size = size;
     s->room = room_of(p, size);
-    // Of no byte that was asked for may be doubt that it is ours; so a block of
-    // 0 bytes has one, too: its address is its own.
-    if (s->room == 0)
-        s->room = 1;
     s->pattern = random_next(&random_state);
     shadow_add(s);
 }

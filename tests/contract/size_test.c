@@ -113,6 +113,7 @@ TEST(calloc_zeroes_up_to_usable_size,
 
     for (size_t size = 0; size <= 300000; size = next_size(size)) {
         unsigned char *p = mm_malloc(size);
+        void *above = mm_malloc(1); // keeps p from going back to the OS
         CHECK_NOT_NULL(p);
         memset(p, 0xEE, mm_usable_size(p));
         mm_free(p);
@@ -123,6 +124,7 @@ TEST(calloc_zeroes_up_to_usable_size,
                    "calloc(1, %zu): not all of its %zu bytes are 0", size,
                    mm_usable_size(q));
         mm_free(q);
+        mm_free(above);
     }
     CHECK_THAT(dirty > 0 || is_c_library(),
                "expected some memory to be used again, got fresh memory only");

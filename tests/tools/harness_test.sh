@@ -245,7 +245,7 @@ case_is 'a filter that matches nothing fails' 1 "$(again no_such_test)" \
     'no test ran: the filter matches none' '0 passed, 1 failed'
 case_is 'a suite that does not exist fails' 1 \
     "make test STAGE=$stage SUITE=unit/no_such_test" \
-    'no result: ' 'unit/no_such_test' '0 passed, 1 failed'
+    'no suite unit/no_such_test applies to: '
 case_is 'a program that cannot be compiled fails' 1 \
     "make test STAGE=$stage SUITE=unit/unbuilt_test" \
     'no_such_name' 'no result: ' 'unit/unbuilt_test' '0 passed, 1 failed'

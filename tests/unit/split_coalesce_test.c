@@ -395,6 +395,21 @@ TEST(foreign_break_is_made_up_for,
         mm_free(blocks[n]);
 }
 
+TEST(odd_break_is_left_once,
+     "after somebody else left the break at an odd address, the heap grows on"
+     " in one piece, and goes back")
+{
+    void *a = mm_malloc(ROOM);
+    sbrk(1);
+    void *b = mm_malloc(ROOM);
+    void *c = mm_malloc(ROOM);
+    CHECK_HEAP("used 65504, fence, gap 16, used 65504, used 65520, fence");
+    mm_free(b);
+    mm_free(c);
+    CHECK_HEAP("used 65504, fence, gap 16, free 131040, fence");
+    mm_free(a);
+}
+
 TEST(
     aligned_block_leaves_two_rests,
     "what lies below and above an aligned block becomes free, and merges again")
@@ -503,22 +518,23 @@ TEST(links_are_checked,
      "a write to a freed block that hits its links is noticed when the block"
      " is taken off the list, before a link is used")
 {
-    static const struct {
+    struct places at = four_places();
+    const struct {
         void (*body)(void *);
         const char *call;
+        void *argument;
     } cases[] = {
-        {write_next_after_free, "malloc"},
-        {write_other_next_after_free, "malloc"},
-        {write_prev_after_free, "malloc"},
-        {write_other_prev_after_free, "malloc"},
-        {merge_after_write, "free"},
+        {write_next_after_free, "malloc", at.b},
+        {write_other_next_after_free, "malloc", at.b},
+        {write_prev_after_free, "malloc", at.b},
+        {write_other_prev_after_free, "malloc", at.b},
+        {merge_after_write, "free", at.a},
     };
-    struct places at = four_places();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         CHECK_ABORTS(cases[i].body, &at,
                      "mm: %s(%p): something wrote to a block after it was"
                      " freed (block %p, 48 bytes)\n",
-                     cases[i].call, (void *)at.b, (void *)at.b);
+                     cases[i].call, cases[i].argument, (void *)at.b);
     free_four(at);
 }
 
