@@ -179,7 +179,7 @@ JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 # make test without a STAGE also tests the C library, and the tools.
 test:
 	$(call need,gcc libc criterion)
-ifeq ($(STAGE),all)
+ifeq ($(STAGE)$(SUITE),all)
 	$(call with_stages,_test CONFIG=debug ALL=1,glibc)
 else
 	$(call with_stages,_test CONFIG=debug)

@@ -89,6 +89,7 @@ TEST(usable_size_is_constant,
         for (int i = 0; i < N; i++) {
             p[i] = mm_malloc(size);
             usable[i] = mm_usable_size(p[i]);
+            CHECK_GE(usable[i], size);
         }
         for (int i = 0; i < N; i += 2) // both neighbours of every other one
             mm_free(p[i]);
@@ -140,6 +141,7 @@ TEST(calloc_zeroes_a_split_block,
     for (int i = 0; i < 200; i++) {
         unsigned char *q = mm_calloc(10, 30);
         CHECK_NOT_NULL(q);
+        CHECK_GE(mm_usable_size(q), 300);
         CHECK_TRUE(is_zero(q, mm_usable_size(q)));
         memset(q, 0xEE, mm_usable_size(q));
         unsigned char *r = mm_calloc(10, 40);

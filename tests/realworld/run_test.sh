@@ -175,9 +175,15 @@ library status '-DAT_CALL(n)=n' '-DAT_EXIT=fflush(NULL);_exit(3)'
 says status 'a wrong exit status is noticed, though the output is right' 1 \
     '+exit status 3' run_on status sort
 
-library write '-DAT_CALL(n)=n' -DWRITE
-says file 'a file that differs by one bit is noticed' 1 \
-    'it does something else than without the library' run_on write tar
+skipped=0
+if command -v xz > /dev/null; then
+    library write '-DAT_CALL(n)=n' -DWRITE
+    says file 'a file that differs by one bit is noticed' 1 \
+        'it does something else than without the library' run_on write tar
+else
+    echo 'skip - to see a file that differs, tar needs xz'
+    skipped=1
+fi
 
 library crash '-DAT_CALL(n)=if(n==50)abort()'
 says crash 'a crash is noticed, and its signal named' 1 \
@@ -235,5 +241,5 @@ says list 'the list has a sentence for each program' 0 \
     'xz               one      packs and unpacks' tests/realworld/run --list
 
 echo
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]
