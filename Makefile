@@ -142,6 +142,11 @@ endef
 $(foreach c,$(CONFIGS),$(foreach s,$(STAGES),\
 	$(eval $(call program_rules,$s,$c,$(call out,$s,$c)))))
 
+# A trace is a file, or the name of one that is committed, or made here.
+trace_file = $(firstword $(wildcard $1 tests/traces/$1.rep) build/traces/$1.rep)
+build/traces/%.rep: tests/traces/make_traces
+	$Q$< $(@D) $*
+
 # ---------------------------------------------------------------------------
 # Commands on stages. Each resolves STAGE to names first, and then calls make
 # again with them, as _command in SELECTED. command-02 is command STAGE=02.
@@ -329,9 +334,6 @@ _draw: $(drawers)
 	@COMPILER=$(COMPILER) diagrams/generate $(SELECTED)
 
 TRACE ?= random
-trace_file = $(firstword $(wildcard $1 tests/traces/$1.rep) build/traces/$1.rep)
-build/traces/%.rep: tests/traces/make_traces
-	$Q$< $(@D) $*
 trace:
 	$(call need,gcc libc)
 	$(call with_stages,_trace)

@@ -60,7 +60,7 @@ optional tar         cmd:tar           a real program to run on a stage
     tar                tar                tar             tar
 optional xz          cmd:xz            a real program to run on a stage
     xz-utils           xz                 xz              xz
-optional git         cmd:git           a real program to run on a stage
+optional git         cmd:git           make carry, and a program to run
     git                git                git             git
 optional curl        cmd:curl          a real program to run on a stage
     curl               curl               curl            curl
