@@ -5,7 +5,8 @@
 // dynamic linker, while other threads end and after exit began. So it uses no
 // stdio, never asks for the address of another malloc, and needs no start-up.
 //
-// Environment  MM_STATS=FILE  append one line of counters to FILE at exit
+// Environment  MM_STATS=FILE  append one line of counters to FILE at exit; a
+//                             forked child counts on from its parent's numbers
 //              MM_HARDEN=1    notice more misuse (harden.c)
 
 #include <errno.h>
