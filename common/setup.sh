@@ -82,6 +82,8 @@ optional clang       cmd:clang         the second compiler: make CC=clang
     clang              clang              clang           clang
 optional fuzzer      clang:fuzzer      fuzzing and sanitizers with clang
     libclang-rt-dev    compiler-rt        compiler-rt     clang
+optional llvm        cmd:llvm-symbolizer  names and lines in clang's reports
+    llvm               llvm               llvm            llvm
 optional gdb         cmd:gdb           the debugger
     gdb                gdb                gdb             gdb
 optional valgrind    cmd:valgrind      finds wrong memory accesses
