@@ -120,7 +120,7 @@ $(foreach c,$(CONFIGS),$(eval $(call shared_rules,$c)))
 
 # ---------------------------------------------------------------------------
 # Programs of a stage beside its tests: the picture of its heap, the replayer
-# of traces, the fuzz target.
+# of traces, the fuzz target, and what makes one of its files (mksizeclasses).
 
 define program_rules
 $3/draw: $(wildcard diagrams/draw*.[ch]) $3/libmm.a Makefile
@@ -134,6 +134,9 @@ $3/fuzz: tests/fuzz/fuzz.c $3/libmm.a Makefile
 	$$(call link_program,$2,$3,-fsanitize=fuzzer)
 $3/fuzz_replay: tests/fuzz/fuzz.c $3/libmm.a Makefile
 	$$(call link_program,$2,$3,-DFUZZ_REPLAY)
+$3/mk%: stages/$1/mk%.c Makefile
+	@mkdir -p $$(@D)
+	$Q$$(CC) $$(CFLAGS) $$(FLAGS_$2) -o $$@ $$<
 endef
 define link_program
 $Q$(CC) $(CFLAGS) $(FLAGS_$1) $3 -Icommon -o $@ $(filter %.c,$^) \
@@ -152,7 +155,7 @@ build/traces/%.rep: tests/traces/make_traces
 # again with them, as _command in SELECTED. command-02 is command STAGE=02.
 
 COMMANDS := build test asan ubsan tsan valgrind realworld fuzz tour \
-	run try misuse gdb walk draw trace
+	run try misuse gdb walk draw trace classes
 $(addsuffix -%,$(COMMANDS)):
 	+@$(MAKE) $(@:-$*=) STAGE='$*'
 
@@ -328,7 +331,10 @@ _walk: $(foreach s,$(SELECTED),$(call out,$s,release)/draw)
 draw:
 	$(call need,gcc libc dot font)
 	$(call with_stages,_draw)
-drawers = $(foreach s,$(SELECTED),$(call out,$s,release)/draw) \
+makers = $(patsubst stages/$1/%.c,$(call out,$1,release)/%,\
+	$(wildcard stages/$1/mk*.c))
+drawers = $(foreach s,$(SELECTED),$(call out,$s,release)/draw \
+	$(call makers,$s)) \
 	$(call out,$(firstword $(STAGES)),release)/process
 _draw: $(drawers)
 	@COMPILER=$(COMPILER) diagrams/generate $(SELECTED)
@@ -343,6 +349,13 @@ _trace: $(call trace_file,$(TRACE)) \
 		$(if $(word 2,$(SELECTED)),echo "$$stage";) \
 		build/$$stage/$(COMPILER)-release/replay $(REPLAY_FLAGS) $< || exit 1; \
 	done
+
+classes:
+	$(call need,gcc libc)
+	$(call with_stages,_classes)
+_classes: $(foreach s,$(SELECTED),$(call out,$s,release)/mksizeclasses)
+	$(call one_stage,classes)
+	@$< $(FLAGS)
 
 # ---------------------------------------------------------------------------
 # Teaching: the stages as a whole.
@@ -431,6 +444,7 @@ look     run-02 CMD='git log'  any program; STATS=1 adds its counters
          misuse-02 CASE=double_free  what does the stage say to that?
          try-01 EDIT='s/MM_ALIGNMENT/8/' CMD='git log'  with a line changed
 measure  trace-02 TRACE=search  replay tests/traces/search.rep, show counters
+         classes-04 FLAGS=--table  the size classes, and what they waste
 teach    carry FROM=02 FILE=malloc.c  carry a repair into the later stages
          diffstat       how much each stage changes
          check          do the sources, CHANGES and tables agree?

@@ -129,17 +129,23 @@ static const struct name *named_block(const char *p)
     return NULL;
 }
 
-// add_piece returns a new piece of s for the memory from first to end.
-static struct piece *add_piece(struct snapshot *s, enum style body,
-                               const char *first, const char *end)
+// What the walk finds, before it is folded. A link is an index here, too.
+enum { MAX_WALKED = 8192 };
+static struct piece walked[MAX_WALKED];
+static int walked_count;
+
+// add_piece returns a new piece for the memory from first to end.
+static struct piece *add_piece(enum style body, const char *first,
+                               const char *end)
 {
-    if (s->piece_count == MAX_PIECES)
-        fail(0, "more than %d pieces in a picture", MAX_PIECES);
-    struct piece *p = &s->pieces[s->piece_count++];
+    if (walked_count == MAX_WALKED)
+        fail(0, "more than %d blocks in the heap", MAX_WALKED);
+    struct piece *p = &walked[walked_count++];
     *p = (struct piece){
         .body = body,
         .offset = (size_t)(first - start),
         .bytes = (size_t)(end - first),
+        .blocks = 1,
         .next = NOWHERE,
         .addr = first,
     };
@@ -160,17 +166,17 @@ static void end_region(struct walk *w)
     if (w->at >= w->region_end)
         return;
     w->snapshot->is_opaque |= !w->has_blocks;
-    add_piece(w->snapshot, w->has_blocks ? STYLE_FOREIGN : STYLE_REGION, w->at,
+    add_piece(w->has_blocks ? STYLE_FOREIGN : STYLE_REGION, w->at,
               w->region_end);
     w->at = w->region_end;
 }
 
 // add_block makes a piece of a block, with what the scene knows of it.
-static void add_block(struct snapshot *s, const struct mm_item *item)
+static void add_block(const struct mm_item *item)
 {
     const char *addr = item->addr;
     struct piece *p =
-        add_piece(s, item->state == MM_FREE ? STYLE_FREE : STYLE_USED, addr,
+        add_piece(item->state == MM_FREE ? STYLE_FREE : STYLE_USED, addr,
                   addr + item->size);
 
     p->header = item->header;
@@ -196,14 +202,14 @@ static void visit(const struct mm_item *item, void *context)
     if (item->kind == MM_REGION) {
         end_region(w);
         if (w->at != NULL && w->at < addr)
-            add_piece(w->snapshot, STYLE_FOREIGN, w->at, addr);
+            add_piece(STYLE_FOREIGN, w->at, addr);
         w->at = addr;
         w->region_end = addr + item->size;
         w->has_blocks = false;
     } else {
         if (w->at < addr)
-            add_piece(w->snapshot, STYLE_FOREIGN, w->at, addr);
-        add_block(w->snapshot, item);
+            add_piece(STYLE_FOREIGN, w->at, addr);
+        add_block(item);
         w->at = addr + item->size;
         w->has_blocks = true;
     }
@@ -225,13 +231,12 @@ static size_t find_word(const struct piece *p, const void *value)
 }
 
 // connect turns the links between pieces from addresses into indices.
-static void connect(struct snapshot *s)
+static void connect(void)
 {
-    for (int i = 0; i < s->piece_count; i++)
-        for (int j = 0; j < s->piece_count; j++)
-            if (s->pieces[j].list != NULL &&
-                s->pieces[j].addr == s->pieces[i].next_addr)
-                s->pieces[i].next = j;
+    for (int i = 0; i < walked_count; i++)
+        for (int j = 0; walked[i].next_addr != NULL && j < walked_count; j++)
+            if (walked[j].list != NULL && walked[j].addr == walked[i].next_addr)
+                walked[i].next = j;
 }
 
 // find_links finds out which bytes of p hold the links of its list.
@@ -242,6 +247,57 @@ static void find_links(struct piece *p, const struct piece *next)
     size_t last = forth > back ? forth : back;
     if (forth >= p->header) // else in the header, or not as an address
         p->links = last + sizeof(void *) - p->header;
+}
+
+// are_alike tells whether p and the piece above it are equal free blocks of one
+// list.
+static bool are_alike(const struct piece *p)
+{
+    const struct piece *q = p + 1;
+    return p->body == STYLE_FREE && q->body == STYLE_FREE && p->list != NULL &&
+           q->list != NULL && strcmp(p->list, q->list) == 0 &&
+           p->bytes == q->bytes && p->header == q->header &&
+           p->offset + p->bytes == q->offset;
+}
+
+// stretch returns how many pieces from i on are alike and follow each other on
+// their list: the next by rising address if is_up, else by falling.
+static int stretch(int i, bool is_up)
+{
+    int end = i + 1;
+    while (end < walked_count && are_alike(&walked[end - 1]) &&
+           (is_up ? walked[end - 1].next == end : walked[end].next == end - 1))
+        end++;
+    return end - i;
+}
+
+// fold makes the pieces of s of what was walked. A stretch of equal blocks is
+// one piece: the links into it and out of it are its own.
+static void fold(struct snapshot *s)
+{
+    static int folded_into[MAX_WALKED];
+
+    for (int i = 0, n; i < walked_count; i += n) {
+        int up = stretch(i, true), down = stretch(i, false);
+        n = up > down ? up : down;
+        if (n < LEAST_FOLDED)
+            n = 1;
+        if (s->piece_count == MAX_PIECES)
+            fail(0, "more than %d pieces in a picture", MAX_PIECES);
+        const struct piece *low = &walked[i], *high = &walked[i + n - 1];
+        struct piece *p = &s->pieces[s->piece_count];
+        *p = *low;
+        p->blocks = (size_t)n;
+        p->bytes = low->bytes * p->blocks;
+        p->first = low->first || high->first;
+        p->next = up > down ? high->next : low->next;
+        for (int j = i; j < i + n; j++)
+            folded_into[j] = s->piece_count;
+        s->piece_count++;
+    }
+    for (int i = 0; i < s->piece_count; i++)
+        if (s->pieces[i].next != NOWHERE)
+            s->pieces[i].next = folded_into[s->pieces[i].next];
 }
 
 // spread_links tells all pieces what was found out about their list.
@@ -269,17 +325,19 @@ static void take_snapshot(unsigned line, const char *caption)
     if (!mm_check())
         fail(line, "the heap is damaged");
 
+    walked_count = 0;
     mm_walk(visit, &w);
     end_region(&w);
     char *the_break = sbrk(0);
     s->on_break = w.at == NULL || start <= the_break;
     if (s->on_break && w.at != NULL && w.at < the_break)
-        add_piece(s, STYLE_FOREIGN, w.at, the_break);
+        add_piece(STYLE_FOREIGN, w.at, the_break);
     s->break_at = start == NULL ? 0 : (size_t)(the_break - start);
-    connect(s);
-    for (int i = 0; i < s->piece_count; i++)
-        if (s->pieces[i].next != NOWHERE)
-            find_links(&s->pieces[i], &s->pieces[s->pieces[i].next]);
+    connect();
+    for (int i = 0; i < walked_count; i++)
+        if (walked[i].next != NOWHERE)
+            find_links(&walked[i], &walked[walked[i].next]);
+    fold(s);
 
     memcpy(s->names, names, sizeof names);
     s->name_count = name_count;
@@ -321,9 +379,14 @@ int cells_of(const struct piece *p, struct cell cells[MAX_CELLS])
             .offset = offset,
             .bytes = parts[i].bytes,
             .size = parts[i].bytes + (parts[i].style == STYLE_FREE ? links : 0),
+            .blocks = 1,
             .name = parts[i].style == p->body ? p->name : NULL,
         };
         offset += parts[i].bytes;
+    }
+    if (p->blocks > 1) {
+        cells[count - 1].blocks = p->blocks;
+        cells[count - 1].size = p->bytes / p->blocks - p->header;
     }
     return count;
 }

@@ -1,7 +1,8 @@
 // draw.h - what a scene shows: snapshots of the heap, in pieces and cells.
 //
 //     mm_item  what the stage tells (common/mm.h)
-//     piece    one item, or memory between items, with what the scene knows
+//     piece    one item, or memory between items, with what the scene knows;
+//              or a stretch of equal free blocks, folded into one
 //     cell     a part of a piece with one meaning: header, links, used, ...
 //
 // draw.c makes snapshots, draw_dot.c and draw_text.c show them. A new kind of
@@ -41,6 +42,7 @@ struct cell {
     size_t offset; // of its first byte from the start of the heap
     size_t bytes;
     size_t size; // to be shown: of a free block with its links
+    size_t blocks; // so many of that size; 1, except in a folded piece
     const char *name; // of the block in the scene; NULL: none
 };
 
@@ -50,6 +52,8 @@ struct piece {
     enum style body;
     size_t offset; // of its first byte from the start of the heap
     size_t bytes;
+    size_t
+        blocks; // so many equal blocks are folded into it; 1: it is not folded
     size_t header; // of these, how many are its header, at the start
     size_t links; // after the header, how many bytes hold links; 0: none do
     size_t asked; // what the program asked for; 0: not known
@@ -69,6 +73,8 @@ struct name {
     bool live;
     unsigned line; // where it was made, or freed
 };
+
+enum { LEAST_FOLDED = 3 }; // so many blocks, at least, become one piece
 
 enum { MAX_PIECES = 200, MAX_NAMES = 64, MAX_SNAPSHOTS = 16, MAX_TEXT = 1000 };
 

@@ -38,7 +38,7 @@ static int next_node; // number of the next node
 
 // What was drawn so far, for the legend.
 static bool is_shown[STYLE_COUNT];
-static bool names_are_shown, broken_is_shown;
+static bool names_are_shown, broken_is_shown, folded_is_shown;
 
 // ---------------------------------------------------------------------------
 // Text.
@@ -193,6 +193,21 @@ static void draw_line(const struct line *l, const char *attributes, bool arrow)
 // ---------------------------------------------------------------------------
 // Cells.
 
+// draw_fold marks a cell of a folded piece that ends at right: more blocks end
+// there.
+static void draw_fold(int right)
+{
+    folded_is_shown = true;
+    for (int i = 1; i <= 2; i++) {
+        struct line edge = {0};
+        int x = right - i * FOLD_MARK / 2;
+        line_to(&edge, x, y);
+        line_to(&edge, x, y + CELL_HEIGHT);
+        draw_line(&edge, "color=\"#57606a\", style=dashed, penwidth=0.75",
+                  false);
+    }
+}
+
 // draw_cell draws c in its row, as the layout has it.
 static void draw_cell(const struct cell *c, const struct place *place)
 {
@@ -210,10 +225,16 @@ static void draw_cell(const struct cell *c, const struct place *place)
     out(", label=\"");
     if (look->symbol != NULL)
         out("%s\"]\n", look->symbol);
+    else if (c->blocks > 1)
+        out("%zu &times; %zu\\n%s\"]\n", c->blocks, c->size, look->word);
     else
         out("%s%s%zu\\n%s\"]\n", c->name != NULL ? c->name : "",
             c->name != NULL ? "\\n" : "", c->size, look->word);
 
+    if (c->blocks > 1) {
+        draw_fold(x_of(end) - place->origin);
+        return;
+    }
     int middle = broken_at(c->offset, end);
     if (middle < 0)
         return;
@@ -422,7 +443,9 @@ static void draw_lists(const struct snapshot *s, int row)
     int strip =
         y + (labels + leaves) * LINE_HEIGHT + (levels + 1) * LANE_HEIGHT;
 
-    for (int i = 0; i < s->piece_count; i++)
+    // The list that starts farthest to the right comes first, so that no arrow
+    // crosses another or a name. Pieces are in the order of their places.
+    for (int i = s->piece_count - 1; i >= 0; i--)
         if (s->pieces[i].first && places[i].row == row) {
             draw_list_start(s, i, y, strip);
             y += LINE_HEIGHT;
@@ -554,6 +577,9 @@ static void draw_legend(void)
     if (broken_is_shown)
         draw_key(&x, "style=\"\", penwidth=0, fontcolor=\"#6e7781\"", "//",
                  "drawn shorter than it is");
+    if (folded_is_shown)
+        draw_key(&x, "style=\"\", penwidth=0, fontcolor=\"#6e7781\"", "&times;",
+                 "equal blocks side by side, drawn as one");
     y += LINE_HEIGHT + 4 * PT;
 }
 

@@ -13,6 +13,7 @@
 
 enum {
     BROKEN_WIDTH = 104 * PT, // what is too long for its proportion
+    FOLDED_WIDTH = 72 * PT, // blocks that are not all drawn
     LEAST_BROKEN = 2000, // bytes; what is shorter is never broken
     NARROW_WIDTH = 14 * PT, // of cells with a symbol
     MAX_SCALE = PT, // for one byte
@@ -33,7 +34,8 @@ static struct {
     size_t offset;
     int x;
     int needs; // the first that ends here, or NOWHERE
-    bool is_broken; // the bytes below, down to the mark before
+    int fixed; // width of the bytes below, down to the mark before, which
+        // are drawn shorter than they are; 0: in proportion
 } marks[MAX_MARKS];
 static int mark_count;
 
@@ -128,6 +130,14 @@ static void add_need(size_t offset, size_t bytes, int width)
     marks[end].needs = need_count++;
 }
 
+// folded_room returns how wide a cell of a folded piece must be.
+static int folded_room(const struct cell *c)
+{
+    char text[48];
+    snprintf(text, sizeof text, "%zu M %zu", c->blocks, c->size); // M: &times;
+    return text_width(text, TEXT_SIZE) + 2 * FOLD_MARK + 5 * PT;
+}
+
 // room returns how wide a cell with these lines must be.
 static int room(const char *name, size_t size, const char *word)
 {
@@ -155,9 +165,9 @@ static void mark_snapshot(const struct snapshot *s, bool first)
                 add_mark(c->offset + c->bytes);
             } else {
                 add_need(c->offset, c->bytes,
-                         look->symbol != NULL
-                             ? NARROW_WIDTH
-                             : room(c->name, c->size, look->word));
+                         look->symbol != NULL ? NARROW_WIDTH
+                         : c->blocks > 1      ? folded_room(c)
+                                         : room(c->name, c->size, look->word));
             }
         }
     }
@@ -175,6 +185,18 @@ static void mark_snapshot(const struct snapshot *s, bool first)
     }
 }
 
+// fold_marks leaves out memory between two marks in a folded piece: that of more
+// than one of its blocks.
+static void fold_marks(const struct piece *p)
+{
+    if (p->blocks == 1)
+        return;
+    int low = mark_below(p->offset), high = mark_below(p->offset + p->bytes);
+    for (int i = low + 1; i <= high; i++)
+        if (marks[i].offset - marks[i - 1].offset > p->bytes / p->blocks)
+            marks[i].fixed = FOLDED_WIDTH;
+}
+
 // break_marks leaves out memory between two marks if it is longer than all that
 // is between marks closer to each other.
 static void break_marks(void)
@@ -186,7 +208,7 @@ static void break_marks(void)
         size_t longest = 0, sum = 0;
         for (int i = 1; i < mark_count; i++) {
             size_t bytes = marks[i].offset - marks[i - 1].offset;
-            if (bytes >= limit)
+            if (bytes >= limit || marks[i].fixed != 0)
                 continue;
             sum += bytes;
             if (bytes > longest)
@@ -199,8 +221,9 @@ static void break_marks(void)
         limit = longest;
     }
     for (int i = 1; i < mark_count; i++)
-        marks[i].is_broken =
-            marks[i].offset - marks[i - 1].offset >= broken_from;
+        if (marks[i].fixed == 0 &&
+            marks[i].offset - marks[i - 1].offset >= broken_from)
+            marks[i].fixed = BROKEN_WIDTH;
 }
 
 // set_marks finds x for all marks at the present scale.
@@ -208,8 +231,8 @@ static void set_marks(void)
 {
     for (int i = 1; i < mark_count; i++) {
         size_t bytes = marks[i].offset - marks[i - 1].offset;
-        long width = marks[i].is_broken ? BROKEN_WIDTH
-                                        : (long)bytes * scale / SCALE_UNIT;
+        long width = marks[i].fixed != 0 ? marks[i].fixed
+                                         : (long)bytes * scale / SCALE_UNIT;
         int x = marks[i - 1].x + (int)width;
         for (int n = marks[i].needs; n != NOWHERE; n = needs[n].next)
             if (x < marks[needs[n].from].x + needs[n].width)
@@ -227,7 +250,7 @@ int x_of(size_t offset)
 int broken_at(size_t from, size_t to)
 {
     for (int i = mark_below(to); i > mark_below(from); i--)
-        if (marks[i].is_broken)
+        if (marks[i].fixed != 0)
             return (marks[i - 1].x + 7 * marks[i].x) / 8;
     return -1;
 }
@@ -314,6 +337,9 @@ void layout(const struct scene *the_scene)
         mark_snapshot(&scene->snapshots[i], true);
     for (int i = 0; i < scene->count; i++)
         mark_snapshot(&scene->snapshots[i], false);
+    for (int i = 0; i < scene->count; i++)
+        for (int j = 0; j < scene->snapshots[i].piece_count; j++)
+            fold_marks(&scene->snapshots[i].pieces[j]);
     break_marks();
 
     // As large as fits in as few rows as possible.

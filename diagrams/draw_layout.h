@@ -13,6 +13,7 @@ enum {
     UNMAPPED_WIDTH = 54 * PT, // the stub above the break
     TEXT_SIZE = 9 * PT, // in cells
     SMALL_SIZE = 8 * PT, // below them
+    FOLD_MARK = 7 * PT, // at the right of a cell of a folded piece
 };
 
 // Where a piece of a snapshot stands.

@@ -7,6 +7,8 @@
 
 enum { COLUMNS = 70, MAX_LABEL = 64, LONGEST = 24 };
 
+static const char times[] = "\u00d7"; // two bytes, but one column
+
 // label returns what stands in a cell: its name, its size, its state.
 static const char *label(const struct cell *c)
 {
@@ -16,15 +18,23 @@ static const char *label(const struct cell *c)
         return looks[c->style].word;
     if (c->name != NULL)
         append(text, sizeof text, "%s ", c->name);
+    if (c->blocks > 1)
+        append(text, sizeof text, "%zu %s ", c->blocks, times);
     append(text, sizeof text, "%zu %s", c->size, looks[c->style].word);
     return text;
+}
+
+// hidden returns how many bytes of the label take no column.
+static int hidden(const struct cell *c)
+{
+    return c->blocks > 1 ? (int)strlen(times) - 1 : 0;
 }
 
 // columns returns how wide a cell is: 8 bytes a column, but at most LONGEST,
 // and at least what the label needs.
 static int columns(const struct cell *c)
 {
-    int least = (int)strlen(label(c));
+    int least = (int)strlen(label(c)) - hidden(c);
     if (looks[c->style].symbol != NULL)
         return least;
     int width = c->bytes > 8 * LONGEST ? LONGEST : (int)(c->bytes / 8);
@@ -51,7 +61,8 @@ static void draw_strip(const struct snapshot *s)
             out("    ");
         for (int j = 0; j < count; j++)
             if (cells[j].style != STYLE_LINKS)
-                out("|%-*s", columns(&cells[j]), label(&cells[j]));
+                out("|%-*s", columns(&cells[j]) + hidden(&cells[j]),
+                    label(&cells[j]));
         column += width;
     }
     out(s->on_break ? "%s| break\n" : "%s|\n", column == 0 ? "    " : "");
@@ -70,6 +81,16 @@ static void describe_list(const struct snapshot *s, const struct piece *p)
         out(", next +%zu", s->pieces[p->next].offset);
 }
 
+// list_fold prints a folded piece, whose last cell is c: one line for all.
+static void list_fold(const struct snapshot *s, const struct piece *p,
+                      const struct cell *c)
+{
+    out("  %+10td  %10zu  %zu %s %zu %s and headers", (ptrdiff_t)p->offset,
+        p->bytes, c->blocks, times, c->size, looks[c->style].word);
+    describe_list(s, p);
+    out("\n");
+}
+
 static void list_cells(const struct snapshot *s)
 {
     out("\n      offset       bytes\n");
@@ -77,6 +98,10 @@ static void list_cells(const struct snapshot *s)
         const struct piece *p = &s->pieces[i];
         struct cell cells[MAX_CELLS];
         int count = cells_of(p, cells);
+        if (p->blocks > 1) {
+            list_fold(s, p, &cells[count - 1]);
+            continue;
+        }
         for (int j = 0; j < count; j++) {
             const struct cell *c = &cells[j];
             if (c->style == STYLE_LINKS)

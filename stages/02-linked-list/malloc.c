@@ -50,9 +50,10 @@ static uint64_t header_seal(const struct header *h)
     return ((uintptr_t)h >> 4 ^ h->size) * UINT64_C(0x9E3779B97F4A7C15) >> 49;
 }
 
+// header_is_sealed tells whether a header is at h, any address in the heap.
 static bool header_is_sealed(const struct header *h)
 {
-    return h->seal == header_seal(h);
+    return padding_to(h, MM_ALIGNMENT) == 0 && h->seal == header_seal(h);
 }
 
 // block_of returns the block that follows the header h.
@@ -104,7 +105,7 @@ static struct header *header_of(const char *call, const void *p)
     // Outside the heap there may be no memory to read a header from.
     if (head == NULL || h < head || h > tail)
         fail(call, p, "not a block of this allocator", NULL);
-    if (padding_to(p, MM_ALIGNMENT) != 0 || !header_is_sealed(h))
+    if (!header_is_sealed(h))
         fail(call, p, "no block starts here, or its header was damaged", NULL);
     if (h->is_free)
         fail(call, p, "double free", h);
@@ -322,10 +323,10 @@ static bool check_list(void) REQUIRES(global_malloc_lock)
     const struct header *last = NULL;
 
     for (const struct header *h = head; h != NULL; last = h, h = h->next) {
-        if (!header_is_sealed(h))
-            return mm_complain("I3 every header is sealed", h);
         if (padding_to(block_of(h), MM_ALIGNMENT) != 0)
             return mm_complain("I4 blocks start at a multiple of 16", h);
+        if (!header_is_sealed(h))
+            return mm_complain("I3 every header is sealed", h);
         if (last != NULL && (char *)h < block_end(last))
             return mm_complain("I2 blocks do not overlap", h);
         if (!h->is_free)

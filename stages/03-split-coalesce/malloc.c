@@ -71,9 +71,10 @@ static uint64_t header_seal(const struct header *h)
     return ((uintptr_t)h >> 4 ^ h->size) * UINT64_C(0x9E3779B97F4A7C15) >> 50;
 }
 
+// header_is_sealed tells whether a header is at h, any address in the heap.
 static bool header_is_sealed(const struct header *h)
 {
-    return h->seal == header_seal(h);
+    return padding_to(h, MM_ALIGNMENT) == 0 && h->seal == header_seal(h);
 }
 
 // block_of returns the block that follows the header h.
@@ -178,7 +179,7 @@ static struct header *header_of(const char *call, const void *p)
     // Outside the heap there may be no memory to read a header from.
     if (!in_heap(h))
         fail(call, p, "not a block of this allocator", NULL);
-    if (padding_to(p, MM_ALIGNMENT) != 0 || !header_is_sealed(h) || h->is_fence)
+    if (!header_is_sealed(h) || h->is_fence)
         fail(call, p, "no block starts here, or its header was damaged", NULL);
     if (h->is_free)
         fail(call, p, "double free", h);
@@ -472,10 +473,10 @@ static bool check_tags(size_t *n_free) REQUIRES(global_malloc_lock)
     *n_free = 0;
     for (const struct header *h = heap_start; h != NULL;
          last = h, h = next_header(h)) {
-        if (!header_is_sealed(h))
-            return mm_complain("I3 every header is sealed", h);
         if (padding_to(block_of(h), MM_ALIGNMENT) != 0)
             return mm_complain("I4 blocks start at a multiple of 16", h);
+        if (!header_is_sealed(h))
+            return mm_complain("I3 every header is sealed", h);
         if (last != NULL && h->prev_size != last->size)
             return mm_complain("I2 both tags of a block are the same", h);
         if (last != NULL && h->is_free && last->is_free)

@@ -28,9 +28,9 @@ double_free_large: a block of 1 MiB is freed twice
 double_free_aligned: an aligned block is freed twice
     freed 48 | freed 48 | freed 64
 double_free_merged_below: a block is freed that became part of the one below
-    freed 48 | freed 48 | freed 64
+    freed 40000 | freed 40000 | freed 40016
 double_free_merged_above: a block is freed that took in the one above
-    freed 48 | freed 112 | freed 64
+    freed 40000 | freed 80016 | freed 40016
 double_free_given_back: a block is freed that the OS has back
     foreign | foreign | foreign
 double_free_after_realloc_0: a block is freed after realloc(p, 0)

@@ -6,7 +6,7 @@
 // the block below, where the header of the next block stands.
 
 #include "child.h"
-#include "heap.h"
+#include "heap_shape.h"
 
 enum { HEADER = 16 };
 

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <sys/resource.h>
 
-#include "heap.h"
+#include "heap_shape.h"
 
 enum { HEADER = 16 };
 

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <sys/resource.h>
 
-#include "heap.h"
+#include "heap_shape.h"
 
 TEST(blocks_are_adjacent,
      "a block begins where the one before ends, and the last ends at the break")

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "heap.h"
+#include "heap_shape.h"
 
 enum { UNIT = 16, HEADER = 16, UNITS = 1 << 20, SLOTS = 200 };
 

@@ -8,7 +8,7 @@
 #include <errno.h>
 
 #include "child.h"
-#include "heap.h"
+#include "heap_shape.h"
 
 enum {
     HEADER = 16,

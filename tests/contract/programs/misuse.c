@@ -91,11 +91,11 @@ static char *lowest, *below, *p, *above, *highest;
 
 static void five_blocks(size_t size)
 {
-    lowest = block(SMALL);
+    lowest = block(size);
     below = block(size);
     p = block(size);
     above = block(size);
-    highest = block(SMALL);
+    highest = block(size);
 }
 
 static void double_free(void)
@@ -140,8 +140,12 @@ static void double_free_aligned(void)
     free(mistaken(aligned));
 }
 
+// Blocks that are large, but fit into the quarantine of MM_HARDEN.
+enum { MEDIUM = 40000 };
+
 static void double_free_merged_below(void)
 {
+    five_blocks(MEDIUM);
     release(below);
     release(p);
     free(mistaken(p));
@@ -149,6 +153,7 @@ static void double_free_merged_below(void)
 
 static void double_free_merged_above(void)
 {
+    five_blocks(MEDIUM);
     release(above);
     release(p);
     free(mistaken(p));

@@ -1,4 +1,4 @@
-// heap.h - the heap as a line of text, so that a test can compare all of it.
+// heap_shape.h - the heap as a line of text, so that a test can compare all of it.
 //
 // A test arranges blocks, and says what must lie in the heap afterwards:
 //
@@ -8,8 +8,8 @@
 // the blocks without their headers. "gap 48" are 48 bytes between two blocks
 // that belong to neither; "fence" is a header without a block.
 
-#ifndef TESTS_UNIT_HEAP_H
-#define TESTS_UNIT_HEAP_H
+#ifndef UNIT_HEAP_SHAPE_H
+#define UNIT_HEAP_SHAPE_H
 
 #include <stdio.h>
 #include <string.h>
