@@ -7,53 +7,26 @@
 # Works in a copy of the tree with one stage and one chart. The pictures beside
 # it do not matter here: a stub takes the place of the program that draws them.
 
-LC_ALL=C
-export LC_ALL
-unset COMPILER
-
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
-copy=$(mktemp -d) || exit 2
-trap 'rm -rf "$copy"' EXIT
-trap 'exit 1' HUP INT TERM
-only=${1-}
-passed=0 failed=0
-
-# contains SENTENCE PART ACTUAL
-contains() {
-    case $1 in
-    *"$only"*) ;;
-    *) return ;;
-    esac
-    case $3 in
-    *"$2"*)
-        passed=$((passed + 1))
-        echo "ok - $1"
-        ;;
-    *)
-        failed=$((failed + 1))
-        echo "FAIL - $1"
-        printf '%s\n' "... $2 ..." | sed 's/^/       expected: /'
-        printf '%s\n' "$3" | sed 's/^/       actual:   /'
-        echo "       again:    sh diagrams/chart_test.sh '$1'"
-        ;;
-    esac
-}
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
+unset COMPILER
 
 # fails SENTENCE MESSAGE: generate --check must fail with this message. What
 # was changed is changed back.
 fails() {
     actual=$(sh diagrams/generate --check 2>&1) && actual='exit status 0'
     contains "generate --check notices $1" "$2" "$actual"
-    cp "$copy/saved"/* $charts
+    cp "$tmp/saved"/* $charts
 }
 
 if ! command -v gnuplot >/dev/null; then
-    echo 'skipped: gnuplot is not installed'
-    echo '0 passed, 0 failed, 1 skipped'
+    skip 'charts are drawn' 'gnuplot is not installed'
+    totals
     exit
 fi
 
-cd "$copy" || exit 2
+cd "$tmp" || exit 2
 charts=diagrams/01-one
 programs=build/01-one/gcc-release
 mkdir -p stages/01-one $charts diagrams/concepts tests/tools $programs saved
@@ -108,5 +81,4 @@ contains 'a chart of another gnuplot is not compared' \
 rm $charts/squares.svg
 fails 'a missing chart of another gnuplot' "$charts/squares.svg is missing"
 
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ] && [ $passed -gt 0 ]
+totals

@@ -2,35 +2,20 @@
 # fuzz_test.sh - shows that the fuzz target finds bugs: each is planted into a
 # copy of a stage, and must be found within a few seconds.
 #
-# usage: fuzz_test.sh
+# usage: fuzz_test.sh [PART]    PART: only the cases with this in their sentence
 #
 # Needs clang with libFuzzer, and is skipped without. Exit: 0 all passed, or
 # skipped, 1 not.
 
-cd "$(dirname "$0")/../.." || exit 1
-root=$(pwd)
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 130' HUP INT TERM
-passed=0
-failed=0
+root=$(cd "$(dirname "$0")/../.." && pwd) || exit 2
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
 stage=$root/stages/03-split-coalesce
-if ! sh common/setup.sh --need clang fuzzer; then
-    echo '0 passed, 0 failed, 1 skipped'
+if ! sh "$root/common/setup.sh" --need clang fuzzer; then
+    skip 'the fuzz target finds bugs' 'clang or libFuzzer is not installed'
+    totals
     exit
 fi
-
-verdict() {
-    if [ "$1" = yes ]; then
-        passed=$((passed + 1))
-        echo "ok - $2"
-    else
-        failed=$((failed + 1))
-        echo "FAIL - $2"
-        echo "    $3"
-        tail -n 5 "$tmp/log" | sed 's/^/    /'
-    fi
-}
 
 # All that does not change is compiled once; the stage each time.
 options="-std=c11 -D_GNU_SOURCE -pthread -g -O1 -fno-builtin-malloc
@@ -55,23 +40,22 @@ fuzz() {
 
 # planted SENTENCE SED: the stage, changed by SED, is found to be broken.
 planted() {
+    wanted "$1" || return 0
     sed "$2" "$stage/malloc.c" > malloc.c
     if cmp -s malloc.c "$stage/malloc.c"; then
-        : > log
-        verdict no "$1" "this changes nothing: sed '$2' (was the line reworded?)"
-        return
-    fi
-    if fuzz malloc.c 20000; then
-        verdict no "$1" "not found within 20000 inputs: sed '$2'"
+        not_ok "$1" "a changed line: sed '$2'" 'none (was it reworded?)'
+    elif fuzz malloc.c 20000; then
+        not_ok "$1" "a report: sed '$2'" \
+            "none within 20000 inputs: $(tail -n 5 log)"
     else
-        verdict yes "$1"
+        ok "$1"
     fi
 }
 
-if fuzz "$stage/malloc.c" 2000; then
-    verdict yes 'the stage as it is has none of these bugs'
-else
-    verdict no 'the stage as it is has none of these bugs' 'a bug was found'
+sound='the stage as it is has none of these bugs'
+if wanted "$sound"; then
+    fuzz "$stage/malloc.c" 2000 && ok "$sound" ||
+        not_ok "$sound" 'no report' "$(tail -n 5 log)"
 fi
 planted 'a merge that forgets prev_size of the block above' \
     's/^\( *\)above(h)->prev_size = size;/\1above(h)->prev_size += 0;/'
@@ -91,6 +75,4 @@ planted 'an aligned block that is not' \
 planted 'a walk that shows used blocks as free' \
     's/h->is_free ? MM_FREE : MM_USED/h->size > 99 ? MM_FREE : MM_USED/'
 
-echo
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+totals

@@ -4,8 +4,9 @@
 #
 # Nothing that is compared may depend on the time, the place, or the user.
 
-# The list: name | what it needs | processes that must have called malloc |
-# threads | what it does. Below, program_NAME is how it is run.
+# The list: name | what it needs | processes that must have called malloc, NAME
+# or NAME:TIMES | threads | what it does. Below, program_NAME is how it is run.
+# What commands alone do not tell, lacks_NAME prints: why it cannot run here.
 programs() {
     cat <<'END'
 ls|ls|ls|one|lists a tree of 240 files, by name and by size
@@ -23,17 +24,19 @@ gcc|gcc|gcc cc1 as collect2 ld|one|compiles a file of 950 lines
 dot|dot|dot|one|draws a graph of 60 nodes, texts measured by estimate
 dot-threads|dot|dot|many|draws it with Pango, which finds its fonts in threads
 git|git|git|one|commits, merges, shows, packs and checks a history
-git-threads|git|git|many|packs and searches a repository with two threads
+git-threads|git|git|many|packs, clones and searches with four threads
 perl|perl|perl|one|fills hashes, matches patterns, sorts and formats
+perl-threads|perl|perl:20000|many|copies its interpreter for five threads
 python3|python3|python3|one|goes from objects to JSON and back, on our malloc
-python3-threads|python3|python3|many|three threads share a queue
+python3-threads|python3|python3|many|four threads share work, beside forks
+redis-threads|redis-server redis-cli redis-benchmark|redis-server:20000 redis-cli redis-benchmark|many|answers and saves, with four threads and lazy frees
 ruby|ruby|ruby|one|fills hashes and collects garbage
 sqlite3|sqlite3|sqlite3|one|fills a database, joins, sorts and dumps it
 tar|tar xz|tar xz|one|packs a tree, compressed, and unpacks it
 xz|xz|xz|one|packs and unpacks 400 KB with one thread
 xz-threads|xz|xz|many|packs and unpacks 3 MB with two threads
 curl|curl|curl|one|fetches files by URL and by pattern
-sort-threads|sort|sort|many|sorts 160,000 lines with two threads
+sort-threads|sort|sort|many|sorts 480,000 lines with four threads
 END
 }
 
@@ -42,11 +45,16 @@ END
 # make_input in ../input, by sh -e. `under` runs one command on the library.
 
 under() {
+    (start "$@")
+}
+
+# start puts the command in the place of the shell. After `start COMMAND &`, $!
+# is the command itself, and can be killed.
+start() {
     if [ -n "$RUN_LIBRARY" ]; then
-        env LD_PRELOAD="$RUN_LIBRARY" MM_STATS="$RUN_STATS" "$@"
-    else
-        "$@"
+        exec env LD_PRELOAD="$RUN_LIBRARY" MM_STATS="$RUN_STATS" "$@"
     fi
+    exec "$@"
 }
 
 # differs passes on the output of a diff, which is to find differences.
@@ -73,8 +81,10 @@ program_sort() {
 }
 
 program_sort_threads() {
-    # Below 131,072 lines, sort would use one thread only.
-    under sort --parallel=2 -S 64M -k2,2 -k1,1nr ../input/words.txt
+    # A half below 131,072 lines would not be cut in two for two threads.
+    words=../input/words.txt
+    under sort --parallel=4 -S 64M -k2,2 -k1,1nr $words $words $words > sorted
+    contents sorted
 }
 
 program_awk() {
@@ -300,12 +310,17 @@ program_git() {
 }
 
 program_git_threads() {
-    git_repository 2
+    git_repository 4
     under git repack -q -a -d -f
     under git gc -q --prune=now
     under git grep -c river HEAD -- tree/d2
     under git fsck --full
     git cat-file --batch-check --batch-all-objects
+    # A clone of that many objects unpacks what it gets in threads, too.
+    under git clone -q --bare --no-local . ../clone
+    cd ../clone || exit
+    under git index-pack --threads=4 --strict objects/pack/pack-*.pack > pack
+    git cat-file --batch-check --batch-all-objects | contents
 }
 
 program_perl() {
@@ -333,6 +348,50 @@ $sum += $_->() + $_->() for @counters;
 print "$sum\n", pack('NnC*', 1 .. 20) =~ tr/\0//, "\n";
 END
     PERL_HASH_SEED=0 under perl script
+}
+
+# Nothing is shared: a thread of Perl is an interpreter, copied from the one
+# that starts it, and freed by the one that ends it or waits for it.
+program_perl_threads() {
+    cat > script <<'END'
+use strict;
+use warnings;
+use threads;
+use Thread::Queue;
+my %about;
+open my $in, '<', '../input/short.txt' or die;
+while (<$in>) {
+    my ($number, @words) = split;
+    $about{$_}{$number % 10} .= "$number " for @words;
+    last if $. == 100;
+}
+my ($jobs, $results) = (Thread::Queue->new, Thread::Queue->new);
+sub work {
+    while (defined(my $job = $jobs->dequeue)) {
+        my $word = (sort keys %about)[$job % 16];
+        my @text = map { $about{$word}{$_} x ($job % 7) }
+            sort { $a <=> $b } keys %{$about{$word}};
+        (my $joined = join '-', @text) =~ s/(\d)(\d)/$2$1/g;
+        $results->enqueue("$job $word " . unpack '%32C*', $joined);
+    }
+    delete $about{$_} for keys %about;
+    return scalar keys %about;
+}
+my @threads = map { threads->create(\&work) } 1 .. 4;
+$jobs->enqueue(1 .. 60);
+$jobs->end;
+print $_->join, "\n" for @threads;
+my @lines;
+push @lines, $results->dequeue while $results->pending;
+my $same = threads->create(sub { join ' ', map { scalar %$_ } values %about });
+print length $same->join, "\n", map { "$_\n" } sort @lines;
+END
+    PERL_HASH_SEED=0 under perl script
+}
+
+lacks_perl_threads() {
+    perl -Mthreads -MThread::Queue -e 1 2> /dev/null ||
+        echo 'this perl has no threads'
 }
 
 # real_python prints the interpreter, where python3 is a script that starts it.
@@ -384,34 +443,190 @@ END
     under "$python" -S script
 }
 
+# Python runs one thread at a time. But sqlite3 and lzma let the others go on
+# while they work, and allocate.
 program_python3_threads() {
     cat > script <<'END'
-import queue, threading, zlib
-jobs, results = queue.Queue(), {}
+import os, threading, zlib
+jobs, results = [], {}
+def with_sqlite3(job):
+    import sqlite3
+    db = sqlite3.connect(":memory:")
+    db.execute("CREATE TABLE t(n INT, text TEXT)")
+    db.execute("""WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1
+        FROM c WHERE n < 60) INSERT INTO t
+        SELECT n * ? % 1009, hex(n * n) FROM c""", (job,))
+    rows = db.execute("""SELECT n % 97, count(*), group_concat(text || n)
+        FROM t GROUP BY 1 ORDER BY 3""").fetchall()
+    db.close()
+    return zlib.crc32(repr(rows).encode())
+def with_lzma(job):
+    import lzma
+    data = b"".join(b"%d river %d;" % (i, i * job) for i in range(100))
+    packed = lzma.compress(data, preset=0)
+    assert lzma.decompress(packed) == data
+    return zlib.crc32(packed)
+def with_zlib(job):
+    data = b"".join(b"%d river %d;" % (i, i * job) for i in range(100))
+    packed = zlib.compress(data, 9)
+    assert zlib.decompress(packed) == data
+    return len(data), zlib.crc32(packed)
+def attempt(how, job):
+    try:
+        return how(job)
+    except ImportError as error: # a Python may lack a module
+        return str(error)
 def work():
     while True:
-        job = jobs.get()
-        if job is None:
+        try:
+            job = jobs.pop()
+        except IndexError:
             return
-        data = b"".join(b"%d river %d;" % (i, i * job) for i in range(100))
-        packed = zlib.compress(data, 9)
-        assert zlib.decompress(packed) == data
-        results[job] = (len(data), zlib.crc32(packed))
-threads = [threading.Thread(target=work) for _ in range(3)]
-for t in threads:
-    t.start()
-for job in range(24):
-    jobs.put(job)
-for t in threads:
-    jobs.put(None)
-for t in threads:
-    t.join()
+        results[job] = [attempt(how, job)
+                        for how in (with_sqlite3, with_lzma, with_zlib)]
+def child(n):
+    words = ["w%d" % (i * n) for i in range(300)]
+    os._exit(zlib.crc32("".join(sorted(words)).encode()) % 251)
+for turn in range(2):
+    jobs.extend(range(turn * 4, turn * 4 + 4))
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for n in range(4):
+        pid = os.fork()
+        if pid == 0:
+            child(n)
+        print("child", n, os.waitpid(pid, 0)[1])
+    for t in threads:
+        t.join()
 for job in sorted(results):
     print(job, *results[job])
 END
     python=$(real_python)
     export PYTHONMALLOC=malloc PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1
     under "$python" -S script
+}
+
+# Four threads read requests and write replies. Large values are freed by yet
+# another one, and a child process saves everything while all of them go on.
+program_redis_threads() {
+    server='' load=''
+    trap redis_kill EXIT
+    trap 'exit 143' HUP INT TERM
+    redis_server
+    redis_dialogue 100 | under redis-cli -s socket | contents
+    redis_digest > digest
+
+    # The load goes to another database, and the time that it takes nowhere.
+    start redis-benchmark -s socket --dbnum 1 -q -c 20 -P 16 -n 640 -d 300 \
+        -t incr,lpush,lrange_100 > load &
+    load=$!
+    for n in 1 2; do
+        redis-cli -s socket bgsave
+        redis_dialogue 15 | redis-cli -s socket -n 2 | contents
+        redis-cli -s socket -n 2 flushdb async
+        redis_await persistence rdb_bgsave_in_progress:0
+        redis_await persistence rdb_last_bgsave_status:ok
+    done
+    wait $load
+    load=
+    redis-cli -s socket -n 1 get counter:__rand_int__
+    redis-cli -s socket -n 1 llen mylist
+    redis-cli -s socket -n 1 flushdb async
+    redis_await memory lazyfree_pending_objects:0
+    redis_digest | cmp - digest
+    redis_stop
+
+    # What the last child saved is what another server reads.
+    redis_server
+    redis-cli -s socket -n 1 flushdb sync
+    redis-cli -s socket -n 2 flushdb sync
+    redis_digest | cmp - digest
+    cat digest
+    redis_stop
+}
+
+# redis_server starts a server, whose process id is then $server.
+redis_server() {
+    version=$(redis-server --version)
+    set -- --port 0 --unixsocket socket --save '' --daemonize no \
+        --io-threads 4 --io-threads-do-reads yes \
+        --lazyfree-lazy-server-del yes --lazyfree-lazy-user-del yes
+    case $version in
+    *v=[1-6].*) ;;
+    *) set -- "$@" --enable-debug-command yes --crash-log-enabled no ;;
+    esac
+    start redis-server "$@" >&2 &
+    server=$!
+    until redis-cli -s socket ping 2> /dev/null | grep -q PONG; do
+        kill -0 "$server"
+        sleep 0.02
+    done
+}
+
+# redis_stop ends it, and fails if it did not end well.
+redis_stop() {
+    redis-cli -s socket shutdown nosave
+    wait "$server"
+    server=
+}
+
+# redis_kill leaves nothing behind, whatever happened.
+redis_kill() {
+    for process in $server $load; do
+        kill -KILL "$process" 2> /dev/null || :
+        wait "$process" || echo "redis: a process ended with status $?" >&2
+    done
+}
+
+# redis_digest prints a number that depends on all keys and their values.
+redis_digest() {
+    redis-cli -s socket debug digest
+}
+
+# redis_await SECTION TEXT waits until the server's report contains TEXT.
+redis_await() {
+    until redis-cli -s socket info "$1" | grep -q "^$2"; do
+        kill -0 "$server"
+        sleep 0.02
+    done
+}
+
+# redis_dialogue N prints commands that make values of each type grow in N
+# steps, and read them back.
+redis_dialogue() {
+    awk -v n="$1" '
+    function text(size, s) {
+        while (length(s) < size)
+            s = s "river" length(s) * 7919 % 1013
+        return s
+    }
+    BEGIN {
+        for (i = 0; i < n; i++) {
+            print "set number:" i, i * 7919 % 1000003
+            print "set text:" i, text(i * 37 % 500)
+            print "append text:" i % 17, text(i % 90)
+            print "setrange range:" i % 7, i * 20, "stone"
+            print "rpush list:" i % 5, text(i * 7 % 60), i
+            print "hset hash:" i % 3, "field" i, text(i % 100), i, i
+            print "sadd set:" i % 3, i * i, "m" i
+            print "zadd zset:" i % 2, i * 31 % 101, "member" i
+            print "xadd stream:" i % 2, i + 1 "-1", "field", text(i % 40)
+        }
+        for (i = 0; i < n; i++) {
+            print "get text:" i
+            print "getrange range:" i % 7, i, i + 30
+            print "hget hash:" i % 3, "field" i
+            print "zscore zset:" i % 2, "member" i
+        }
+        print "lrange list:1 0 -1\nsort set:1 alpha\nsort list:2 by nosort"
+        print "zrange zset:0 0 -1 withscores\nxrange stream:1 - +"
+        print "copy list:1 list:copy\nunlink list:3 hash:1 set:2 zset:1"
+        print "del stream:0\nsinterstore set:both set:0 set:1"
+        print "eval \"local t = {} for i = 1, " n * 5 " do t[i] = i .. KEYS[1]",
+            "end return #table.concat(t)\" 1 key"
+        print "dbsize"
+    }'
 }
 
 program_ruby() {

@@ -6,46 +6,32 @@
 #
 # It works on a copy of `run` in a directory of its own.
 
-LC_ALL=C
-export LC_ALL
-unset REALWORLD_SECONDS REALWORLD_PATH MM_HARDEN
-
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 2
-only=${1-}
-tmp=$(mktemp -d) || exit 2
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
+unset REALWORLD_SECONDS REALWORLD_PATH MM_HARDEN
 mkdir -p "$tmp/tests/realworld" "$tmp/common" "$tmp/bin"
 cp "$root/tests/realworld/run" "$root/tests/realworld/programs.sh" \
     "$tmp/tests/realworld"
 cp "$root/common/setup.sh" "$tmp/common"
 cd "$tmp" || exit 2
-passed=0 failed=0
 
 # says NAME SENTENCE STATUS TEXT COMMAND... runs COMMAND, and expects that exit
 # status and TEXT somewhere in the output. No COMMAND: it is the one before.
 says() {
     name=$1 sentence=$2 status=$3 text=$4
     shift 4
-    case $name in
-    *"$only"*) ;;
-    *) return ;;
-    esac
+    wanted "$name" || return 0
     if [ $# -gt 0 ]; then
         "$@" > output 2>&1 < /dev/null
         got=$?
     fi
     if [ "$got" -eq "$status" ] && grep -qF -e "$text" output; then
-        passed=$((passed + 1))
-        echo "ok - $sentence"
-        return
+        ok "$sentence"
+    else
+        not_ok "$sentence" "exit status $status and: $text" \
+            "exit status $got and: $(cat output)" "$name"
     fi
-    failed=$((failed + 1))
-    echo "FAIL - $sentence"
-    echo "  expected: exit status $status and: $text"
-    echo "  actual:   exit status $got and:"
-    sed 's/^/    /' output
-    echo "  again:    sh tests/realworld/run_test.sh $name"
 }
 
 # library NAME [OPTION...] compiles NAME.so.
@@ -67,6 +53,7 @@ cat > library.c <<'END'
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +67,24 @@ cat > library.c <<'END'
 #define AT_EXIT
 #endif
 
-static unsigned long mallocs;
+#ifndef MALLOCS
+#define MALLOCS 0
+#endif
+static unsigned long mallocs = MALLOCS;
+static unsigned long threads;
+
+#ifdef COUNT_THREADS
+#include <pthread.h>
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                   void *(*start)(void *), void *argument)
+{
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    extern void *dlsym(void *, const char *);
+    real = dlsym((void *)-1l, "pthread_create");
+    __atomic_fetch_add(&threads, 1, __ATOMIC_RELAXED);
+    return real(thread, attributes, start, argument);
+}
+#endif
 
 #ifndef NO_MALLOC
 #ifndef OVERLAP
@@ -151,8 +155,9 @@ __attribute__((destructor)) static void finish(void)
     int how = O_WRONLY | O_APPEND | O_CREAT;
     int fd = name == NULL ? -1 : open(name, how, 0666);
     char line[100];
-    int n = snprintf(line, sizeof line, "%s[%d] mallocs=%lu frees=0\n",
-                     program_invocation_short_name, (int)getpid(), mallocs);
+    int n = snprintf(line, sizeof line, "%s[%d] mallocs=%lu threads=%lu\n",
+                     program_invocation_short_name, (int)getpid(), mallocs,
+                     threads);
     if (fd >= 0 && syscall(SYS_write, fd, line, n) < 0)
         abort();
     AT_EXIT;
@@ -175,14 +180,12 @@ library status '-DAT_CALL(n)=n' '-DAT_EXIT=fflush(NULL);_exit(3)'
 says status 'a wrong exit status is noticed, though the output is right' 1 \
     '+exit status 3' run_on status sort
 
-skipped=0
 if command -v xz > /dev/null; then
     library write '-DAT_CALL(n)=n' -DWRITE
     says file 'a file that differs by one bit is noticed' 1 \
         'it does something else than without the library' run_on write tar
 else
-    echo 'skip - to see a file that differs, tar needs xz'
-    skipped=1
+    skip 'a file that differs by one bit is noticed' 'tar needs xz'
 fi
 
 library crash '-DAT_CALL(n)=if(n==50)abort()'
@@ -197,19 +200,58 @@ REALWORLD_SECONDS=1
 export REALWORLD_SECONDS
 says hang 'a program that hangs is ended and has failed' 1 \
     'it was ended after 1 seconds' run_on hang ls
+library stubborn '-DAT_CALL(n)=while(n==50){signal(SIGTERM,SIG_IGN);pause();}'
+says stubborn 'a program that hangs and cannot be asked to end has failed' 1 \
+    'it was ended after 1 seconds' run_on stubborn ls
+if wanted stubborn; then
+    for _ in 1 2 3 4 5 6 7 8 9; do
+        alive=$(grep -ls "$tmp/stubborn.so" /proc/[0-9]*/maps)
+        [ -z "$alive" ] && break || sleep 0.2 # to die takes a moment
+    done
+    [ -z "$alive" ] && ok '... and nothing of it is left' ||
+        not_ok '... and nothing of it is left' 'no process' "$alive" stubborn
+fi
 unset REALWORLD_SECONDS
 
 library absent -DNO_MALLOC
 says absent 'a library without malloc is noticed' 1 \
-    'not a test of this malloc, which was never called by: ls' run_on absent ls
+    'not a test of this malloc, which was not called by: ls' run_on absent ls
 says text 'a library that the linker refuses is noticed' 1 \
     'not a test of this malloc' tests/realworld/run 02-fake ./library.c ls
 
 library first '-DAT_CALL(n)=n' -DONLY_THE_FIRST
 says children 'a child that does not run on the library is noticed' 1 \
-    'never called by: grep' run_on first find
+    'not called by: grep' run_on first find
+
+sed -i 's/^ls|ls|ls|/ls|ls|ls:1000000|/' tests/realworld/programs.sh
+says times 'a program that uses another malloc most of the time is noticed' 1 \
+    'not called by: ls (1000000 times)' run_on good ls
+sed -i 's/^ls|ls|ls:1000000|/ls|ls|ls|/' tests/realworld/programs.sh
 
 # ---- programs
+
+# Here the malloc is that of the C library, and only threads are counted.
+if wanted threads; then
+    library threads -DNO_MALLOC -DMALLOCS=1000000 -DCOUNT_THREADS
+    says threads 'all programs run' 0 ' 0 failed' run_on threads
+    tests/realworld/run --list | sed 1d | while read -r program kind _; do
+        [ -s "build/realworld/02-fake/$program.stats" ] || continue # skipped
+        awk -v program="$program" -v kind="$kind" '
+        {
+            sub(/.*threads=/, "")
+            if ($0 + 0 > most)
+                most = $0 + 0
+        }
+        END {
+            if (kind == "one" ? most > 0 : most < 2)
+                print program " (" kind "): " most + 0 " threads"
+        }' "build/realworld/02-fake/$program.stats"
+    done > offenders
+    sentence='programs have threads where the list says so: two at least'
+    [ ! -s offenders ] && ok "$sentence" ||
+        not_ok "$sentence" 'many: 2 threads or more, one: none' \
+            "$(cat offenders)" threads
+fi
 
 for command in sh awk cat chmod cksum cmp cp cut date diff dirname env find \
     getconf grep head id ls mkdir mv rm sed sort tail timeout touch tr uname; do
@@ -224,6 +266,13 @@ says skip 'a program that is not there is skipped' 0 \
     '1 passed, 0 failed, 1 skipped' run_on good ls ruby
 says skip '... with a line that says how to get it' 0 \
     'skip  02-fake ruby: ruby is not installed; install it with: apt-get '
+says skip '... also where a package has another name' 1 \
+    'skip  02-fake redis-threads: redis-server is not installed; install it w' \
+    run_on good redis-threads
+echo "lacks_ls() { echo 'it is Monday'; }" >> tests/realworld/programs.sh
+says lacks 'a program that lacks something else is skipped, with the reason' \
+    0 'skip  02-fake ls: it is Monday' run_on good sed ls
+sed -i '$d' tests/realworld/programs.sh
 says nothing 'a run in which nothing ran is not green' 1 \
     '0 passed, 0 failed, 1 skipped' run_on good ruby
 says reference 'a program that fails by itself is no reference' 1 \
@@ -240,6 +289,4 @@ says missing 'a library that is not there is trouble' 2 'no library none.so' \
 says list 'the list has a sentence for each program' 0 \
     'xz               one      packs and unpacks' tests/realworld/run --list
 
-echo
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ] && [ $passed -gt 0 ]
+totals

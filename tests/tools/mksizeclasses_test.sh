@@ -7,59 +7,12 @@
 #
 # The faults are planted in a copy of the tree.
 
-LC_ALL=C
-export LC_ALL
+root=$(cd "$(dirname "$0")/../.." && pwd) || exit 2
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
 # Not those of a make that runs this.
 unset MM_ROOT MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES V STAGE SUITE T
 CC=${CC:-cc}
-
-root=$(cd "$(dirname "$0")/../.." && pwd) || exit 2
-copy=$(mktemp -d) || exit 2
-trap 'rm -rf "$copy"' EXIT
-trap 'exit 1' HUP INT TERM
-only=${1-}
-passed=0 failed=0
-
-# wanted SENTENCE: shall this case run?
-wanted() {
-    case $1 in
-    *"$only"*) return 0 ;;
-    *) return 1 ;;
-    esac
-}
-
-ok() {
-    passed=$((passed + 1))
-    echo "ok - $1"
-}
-
-# not_ok SENTENCE EXPECTED ACTUAL
-not_ok() {
-    failed=$((failed + 1))
-    echo "FAIL - $1"
-    printf '%s\n' "$2" | sed 's/^/       expected: /'
-    printf '%s\n' "$3" | sed 's/^/       actual:   /'
-    echo "       again:    sh tests/tools/mksizeclasses_test.sh '$1'"
-}
-
-# equal SENTENCE EXPECTED ACTUAL
-equal() {
-    wanted "$1" || return
-    if [ "$2" = "$3" ]; then
-        ok "$1"
-    else
-        not_ok "$1" "$2" "$3"
-    fi
-}
-
-# contains SENTENCE PART ACTUAL
-contains() {
-    wanted "$1" || return
-    case $3 in
-    *"$2"*) ok "$1" ;;
-    *) not_ok "$1" "... $2 ..." "$3" ;;
-    esac
-}
 
 cd "$root" || exit 2
 first=
@@ -68,12 +21,12 @@ for source in stages/*/mksizeclasses.c; do
     stage=${directory#stages/}
     : "${first:=$stage}"
     # shellcheck disable=SC2086 # CC may be a compiler and its flags
-    $CC -std=c11 -D_GNU_SOURCE -o "$copy/$stage" "$source" || exit 2
-    "$copy/$stage" >"$copy/header"
+    $CC -std=c11 -D_GNU_SOURCE -o "$tmp/$stage" "$source" || exit 2
+    "$tmp/$stage" >"$tmp/header"
     equal "sizeclasses.h is what mksizeclasses prints ($stage)" '' \
-        "$(diff "$directory/sizeclasses.h" "$copy/header" 2>&1 | head -n 6)"
+        "$(diff "$directory/sizeclasses.h" "$tmp/header" 2>&1 | head -n 6)"
 done
-mk=$copy/$first
+mk=$tmp/$first
 
 # ---------------------------------------------------------------------------
 # What it prints.
@@ -135,9 +88,9 @@ equal 'no line of the header is longer than 80 characters' '' \
 refuses() {
     sentence=$1 expected=$2 message=$3
     shift 3
-    actual=$("$mk" "$@" 2>&1 >"$copy/output")
+    actual=$("$mk" "$@" 2>&1 >"$tmp/output")
     status=$?
-    [ ! -s "$copy/output" ] || status="$status, with output"
+    [ ! -s "$tmp/output" ] || status="$status, with output"
     equal "$sentence: exit status" "$expected" "$status"
     contains "$sentence: message" "$message" "$actual"
 }
@@ -155,20 +108,20 @@ refuses 'two outputs at once' 2 'only one thing' --table --waste
 refuses 'classes that the tables cannot hold' 1 'do not fit into the tables' \
     --max-waste 1
 if [ -w /dev/full ]; then
-    "$mk" 2>"$copy/message" >/dev/full
+    "$mk" 2>"$tmp/message" >/dev/full
     equal 'a full disk is an error' 1 $?
 fi
 
 # ---------------------------------------------------------------------------
 # Faults, each one in a copy of the tree, which must make the tests fail.
 
-mkdir -p "$copy/tree/stages" "$copy/tree/tests/unit"
-cp -R Makefile common "$copy/tree"
-cp -R "stages/$first" "$copy/tree/stages"
-cp tests/*.[ch] "$copy/tree/tests"
-cp -R tests/tools tests/vectors "$copy/tree/tests"
-cp tests/unit/msize_test.c "$copy/tree/tests/unit"
-cd "$copy/tree" || exit 2
+mkdir -p "$tmp/tree/stages" "$tmp/tree/tests/unit"
+cp -R Makefile common "$tmp/tree"
+cp -R "stages/$first" "$tmp/tree/stages"
+cp tests/*.[ch] "$tmp/tree/tests"
+cp -R tests/tools tests/vectors "$tmp/tree/tests"
+cp tests/unit/msize_test.c "$tmp/tree/tests/unit"
+cd "$tmp/tree" || exit 2
 vectors=tests/vectors/size_classes.txt
 header=stages/$first/sizeclasses.h
 
@@ -180,15 +133,15 @@ unit_test() {
 # caught SENTENCE FILE SCRIPT MESSAGE: changed by sed, FILE fails the tests.
 caught() {
     wanted "$1" || return
-    cp "$2" "$copy/saved"
-    sed "$3" "$copy/saved" >"$2"
-    if [ "$(cmp -l "$2" "$copy/saved" | wc -l)" != 1 ]; then
+    cp "$2" "$tmp/saved"
+    sed "$3" "$tmp/saved" >"$2"
+    if [ "$(cmp -l "$2" "$tmp/saved" | wc -l)" != 1 ]; then
         not_ok "$1" "one changed byte in $2" \
-            "$(diff "$copy/saved" "$2" | head -n 4)"
+            "$(diff "$tmp/saved" "$2" | head -n 4)"
     else
         contains "$1" "$4" "$(unit_test)"
     fi
-    cp "$copy/saved" "$2"
+    cp "$tmp/saved" "$2"
 }
 
 contains 'without a fault the tests pass' '6 passed, 0 failed' "$(unit_test)"
@@ -215,19 +168,19 @@ caught 'one bit in size_to_class128' "$header" \
 
 # A line that is missing, and a table that is too short.
 for fault in '/^s 9 16 /d' '/^r 2467668 /d' '/^d 1 0 0$/d' '/^eof$/d'; do
-    cp "$copy/tree/$vectors" "$copy/saved"
-    sed "$fault" "$copy/saved" >$vectors
+    cp "$tmp/tree/$vectors" "$tmp/saved"
+    sed "$fault" "$tmp/saved" >$vectors
     contains "a missing line is noticed: $fault" '5 passed, 1 failed' \
         "$(unit_test)"
-    cp "$copy/saved" $vectors
+    cp "$tmp/saved" $vectors
 done
 
 # changed SENTENCE SCRIPT MESSAGE: the same for several bytes of the header.
 changed() {
-    cp "$header" "$copy/saved"
-    sed "$2" "$copy/saved" >"$header"
+    cp "$header" "$tmp/saved"
+    sed "$2" "$tmp/saved" >"$header"
     contains "$1" "$3" "$(unit_test)"
-    cp "$copy/saved" "$header"
+    cp "$tmp/saved" "$header"
 }
 
 changed 'a missing entry is noticed' 's/ 28672, 32768,$/ 28672,/' \
@@ -238,5 +191,4 @@ changed 'constants that do not agree are refused by the compiler' \
     's/SMALL_SIZE_MAX = 1024/SMALL_SIZE_MAX = 1040/' \
     'the last entry of size_to_class128 is for MAX_SMALL_SIZE'
 
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ] && [ $passed -gt 0 ]
+totals

@@ -1,25 +1,24 @@
 #!/bin/sh
 # transcripts_test.sh - shows that transcripts catches what is quoted wrongly.
 #
-# usage: transcripts_test.sh
+# usage: transcripts_test.sh [PART]   PART: only the cases with this in their
+#                                     sentence
 #
 # The chapters are made up, in a temporary directory.
 # Exit: 0 all passed, 1 not.
 #
 # shellcheck disable=SC1003,SC2016 # chapters quote commands of sh
 
-tool=$(cd "$(dirname "$0")" && pwd)/transcripts || exit 1
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 130' HUP INT TERM
+root=$(cd "$(dirname "$0")/../.." && pwd) || exit 2
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
+tool=$root/tests/tools/transcripts
 unset TRANSCRIPT_SECONDS
 MM_ROOT=$tmp
 export MM_ROOT
 cd "$tmp" || exit 1
 mkdir -p stages/01-bump stages/02-list
 chapter=stages/01-bump/README.md
-passed=0
-failed=0
 
 # chapter makes the one chapter from standard input.
 chapter() {
@@ -42,16 +41,14 @@ block() {
     } | chapter
 }
 
-verdict() {
-    if [ "$1" = yes ]; then
-        passed=$((passed + 1))
-        echo "ok - $2"
+# judge SENTENCE GOOD EXPECTED ACTUAL: a failure also shows the chapter.
+judge() {
+    wanted "$1" || return 0
+    if [ "$2" = yes ]; then
+        ok "$1"
     else
-        failed=$((failed + 1))
-        echo "FAIL - $2"
-        printf '%s\n' "    expected: $3"
-        printf '%s\n' "    actual:   $4" | sed '2,$s/^/        /'
-        sed 's/^/    | /' $chapter
+        not_ok "$1" "$3" "$4"
+        sed 's/^/       | /' $chapter
     fi
 }
 
@@ -64,7 +61,7 @@ says() {
     status=$?
     good=no
     case $status:$output in "$expected:"*"$text"*) good=yes ;; esac
-    verdict $good "$sentence" "exit $expected, $text" "exit $status, $output"
+    judge "$sentence" $good "exit $expected, $text" "exit $status, $output"
 }
 
 # passes and fails run transcripts on a chapter of one block with these lines.
@@ -87,7 +84,7 @@ holds() {
     shift
     good=no
     ! "$@" || good=yes
-    verdict $good "$sentence" "success of $*" failure
+    judge "$sentence" $good "success of $*" failure
 }
 
 # ---- comparing
@@ -338,6 +335,4 @@ block '$ make none'
 says '... and points to a command that fails' 0 'look at it: the command' \
     --update
 
-echo
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+totals
