@@ -10,7 +10,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 
 STAGE ?= all
-STAGES := $(notdir $(patsubst %/,%,$(wildcard stages/[0-9][0-9]-*/)))
+ALL_STAGES := $(notdir $(patsubst %/,%,$(wildcard stages/[0-9][0-9]-*/)))
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -29,8 +29,9 @@ CFLAGS := $(STANDARD) $(WARNINGS) $(COUNTED) -g -fPIC -fvisibility=hidden
 LIBRARY_FLAGS := -shared -Wl,-z,initfirst -Wl,-z,nodelete -Wl,-z,defs
 
 # One build of a stage for each purpose.
-CONFIGS := release debug asan ubsan tsan fuzz
+CONFIGS := release debug asan ubsan tsan fuzz bench
 FLAGS_release := -O2 -DMM_DEBUG=0 -DMM_COUNTERS=1
+FLAGS_bench := -O2 -DMM_DEBUG=0 -DMM_COUNTERS=0
 FLAGS_debug := -O1 -DMM_DEBUG=1 -DMM_COUNTERS=1
 SANITIZED := $(FLAGS_debug) -fno-sanitize-recover=all -fno-omit-frame-pointer
 FLAGS_asan := $(SANITIZED) -fsanitize=address
@@ -96,7 +97,7 @@ $Q$(CC) $(CFLAGS) $(FLAGS_$1) -o $@ $(filter %.o,$^) \
 	-Wl,--whole-archive $2/libmm.a -Wl,--no-whole-archive -lcriterion
 endef
 
-$(foreach c,$(CONFIGS),$(foreach s,$(STAGES),\
+$(foreach c,$(CONFIGS),$(foreach s,$(ALL_STAGES),\
 	$(eval $(call stage_rules,$s,$c,$(call out,$s,$c)))))
 
 # Contract tests see only mm.h, so they are compiled once for all stages. The C
@@ -127,6 +128,10 @@ $3/draw: $(wildcard diagrams/draw*.[ch]) $3/libmm.a Makefile
 	$$(call link_program,$2,$3)
 $3/process: diagrams/process.c $3/libmm.a Makefile
 	$$(call link_program,$2,$3)
+$3/diagrams/%: diagrams/$1/%.c $(wildcard diagrams/draw_shapes.[ch]) \
+		$3/libmm.a Makefile
+	@mkdir -p $$(@D)
+	$$(call link_program,$2,$3,-Istages/$1 -Idiagrams)
 $3/replay: tests/traces/replay.c tests/traces/trace.c tests/traces/trace.h \
 		$3/libmm.a Makefile
 	$$(call link_program,$2,$3)
@@ -142,7 +147,7 @@ define link_program
 $Q$(CC) $(CFLAGS) $(FLAGS_$1) $3 -Icommon -o $@ $(filter %.c,$^) \
 	-Wl,--whole-archive $2/libmm.a -Wl,--no-whole-archive
 endef
-$(foreach c,$(CONFIGS),$(foreach s,$(STAGES),\
+$(foreach c,$(CONFIGS),$(foreach s,$(ALL_STAGES),\
 	$(eval $(call program_rules,$s,$c,$(call out,$s,$c)))))
 
 # A trace is a file, or the name of one that is committed, or made here.
@@ -155,9 +160,12 @@ build/traces/%.rep: tests/traces/make_traces
 # again with them, as _command in SELECTED. command-02 is command STAGE=02.
 
 COMMANDS := build test asan ubsan tsan valgrind realworld fuzz tour \
-	run try misuse gdb walk draw trace classes
-$(addsuffix -%,$(COMMANDS)):
-	+@$(MAKE) $(@:-$*=) STAGE='$*'
+	run try misuse gdb walk draw trace classes bench
+define stage_command
+$1-%:
+	+@$$(MAKE) $1 STAGE='$$*'
+endef
+$(foreach c,$(COMMANDS),$(eval $(call stage_command,$c)))
 
 with_stages = +@selected=$$($(tool)/stages --with-glibc resolve '$(STAGE)') || \
 	exit 2; $(MAKE) $1 SELECTED="$$(echo $$selected $2)"
@@ -212,12 +220,13 @@ $(call out,$1,$2)/contract/%.result: tests/contract/%.sh again \
 	@$(tool)/run_suite $$@ $1 contract/$$* env CC='$(CC)' STAGE=$1 \
 		LIBRARY=$(call out,$1,release)/libmalloc.so sh $$< $$(T)
 endef
-$(foreach c,debug asan ubsan tsan,$(foreach s,$(STAGES) glibc,\
+$(foreach c,debug asan ubsan tsan,$(foreach s,$(ALL_STAGES) glibc,\
 	$(eval $(call result_rules,$s,$c))))
 
 # Tests of the tools themselves.
 tool_tests := $(wildcard tests/tools/*_test.sh tests/realworld/*_test.sh \
-	tests/traces/*_test.sh tests/fuzz/*_test.sh diagrams/*_test.sh)
+	tests/traces/*_test.sh tests/fuzz/*_test.sh tests/bench/*_test.sh \
+	diagrams/*_test.sh)
 tool_results := $(patsubst %.sh,build/tools/%.result,$(tool_tests))
 build/tools/%.result: %.sh again
 	@$(tool)/run_suite $@ tools $(notdir $*) env CC='$(CC)' sh $<
@@ -333,9 +342,11 @@ draw:
 	$(call with_stages,_draw)
 makers = $(patsubst stages/$1/%.c,$(call out,$1,release)/%,\
 	$(wildcard stages/$1/mk*.c))
+pictures = $(patsubst diagrams/$1/%.c,$(call out,$1,release)/diagrams/%,\
+	$(wildcard diagrams/$1/*.c))
 drawers = $(foreach s,$(SELECTED),$(call out,$s,release)/draw \
-	$(call makers,$s)) \
-	$(call out,$(firstword $(STAGES)),release)/process
+	$(call makers,$s) $(call pictures,$s)) \
+	$(call out,$(firstword $(ALL_STAGES)),release)/process
 _draw: $(drawers)
 	@COMPILER=$(COMPILER) diagrams/generate $(SELECTED)
 
@@ -356,6 +367,33 @@ classes:
 _classes: $(foreach s,$(SELECTED),$(call out,$s,release)/mksizeclasses)
 	$(call one_stage,classes)
 	@$< $(FLAGS)
+
+# ---------------------------------------------------------------------------
+# Measuring: stages and other mallocs side by side. STAGES=04,06 or STAGE=6,
+# VS=jemalloc,PATH, QUICK=1, THREADS=1,2, BENCH=lifo,gcc, ROUNDS=7, OUT=FILE.
+# Without a stage, the last two.
+
+BENCH_STAGES = $(or $(STAGES),$(if $(filter file,$(origin STAGE)),\
+	$(shell $(tool)/stages list | tail -n 2),$(STAGE)))
+bench_programs := $(patsubst %,$(call out,tests,bench)/%,\
+	launch bench_workloads)
+$(bench_programs): $(call out,tests,bench)/%: tests/bench/%.c Makefile
+	@mkdir -p $(@D)
+	$Q$(CC) $(CFLAGS) $(FLAGS_bench) -o $@ $< -ldl
+
+bench:
+	$(call need,gcc libc python3)
+	+@selected=$$($(tool)/stages resolve '$(BENCH_STAGES)') || exit 2; \
+		$(MAKE) _bench SELECTED="$$(echo $$selected)"
+_bench: $(call libraries,bench) $(bench_programs)
+	@python3 tests/bench/bench.py \
+		--launcher $(word 1,$(bench_programs)) \
+		--workloads $(word 2,$(bench_programs)) \
+		$(if $(VS),--vs '$(VS)') $(if $(QUICK),--quick) \
+		$(if $(THREADS),--threads '$(THREADS)') \
+		$(if $(BENCH),--bench '$(BENCH)') \
+		$(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(OUT),--out '$(OUT)') \
+		$(foreach s,$(SELECTED),$s=$(call out,$s,bench)/libmalloc.so)
 
 # ---------------------------------------------------------------------------
 # Teaching: the stages as a whole.
@@ -383,9 +421,9 @@ _pictures: $(drawers)
 # Four readers that find what compilers do not. Each suppression stands in the
 # source with its reason.
 sources = $(wildcard common/*.[ch] stages/*/*.[ch] tests/*.[ch] \
-	tests/*/*.[ch] tests/*/*/*.[ch] diagrams/*.[ch])
+	tests/*/*.[ch] tests/*/*/*.[ch] diagrams/*.[ch] diagrams/*/*.c)
 LINT_CHECKS := -*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling
-lint: $(addprefix _lint-,$(STAGES)) _lint-format _lint-shell
+lint: $(addprefix _lint-,$(ALL_STAGES)) _lint-format _lint-shell
 	@echo "no findings"
 _lint-%:
 	$(call need,gcc clang-tidy cppcheck)
@@ -445,6 +483,7 @@ look     run-02 CMD='git log'  any program; STATS=1 adds its counters
          try-01 EDIT='s/MM_ALIGNMENT/8/' CMD='git log'  with a line changed
 measure  trace-02 TRACE=search  replay tests/traces/search.rep, show counters
          classes-04 FLAGS=--table  the size classes, and what they waste
+         bench-04 VS=glibc,jemalloc QUICK=1  time and memory, side by side
 teach    carry FROM=02 FILE=malloc.c  carry a repair into the later stages
          diffstat       how much each stage changes
          check          do the sources, CHANGES and tables agree?

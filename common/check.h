@@ -7,6 +7,7 @@
 #ifndef MM_CHECK_H
 #define MM_CHECK_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -52,6 +53,28 @@ static inline void count(uint64_t *counter, uint64_t n)
 {
     if (MM_COUNTERS)
         *counter += n;
+}
+
+// count_shared adds n to a counter that threads share without a lock, and
+// returns its new value; 0 in a build without counters. Nothing depends on the
+// order of such additions, so relaxed is enough.
+static inline uint64_t count_shared(_Atomic(uint64_t) *counter, uint64_t n)
+{
+    if (!MM_COUNTERS)
+        return 0;
+    return atomic_fetch_add_explicit(counter, n, memory_order_relaxed) + n;
+}
+
+// count_peak raises a shared counter to n, if it is lower.
+static inline void count_peak(_Atomic(uint64_t) *peak, uint64_t n)
+{
+    if (!MM_COUNTERS)
+        return;
+    uint64_t old = atomic_load_explicit(peak, memory_order_relaxed);
+    while (old < n &&
+           !atomic_compare_exchange_weak_explicit(
+               peak, &old, n, memory_order_relaxed, memory_order_relaxed))
+        ;
 }
 
 // count_level sets a counter that goes up and down, and its highest value.

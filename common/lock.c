@@ -8,19 +8,29 @@
 
 #include "check.h"
 
-// Ranks of the locks that this thread holds, one bit each (debug builds). The
-// model makes an access one instruction; the default may allocate.
+// The lock that this thread took last, of those it holds: the first of a list
+// (debug builds). The model makes an access one instruction; the default may
+// allocate.
 #if MM_DEBUG
-static _Thread_local uint64_t held __attribute__((tls_model("initial-exec")));
+static _Thread_local struct lock *last
+    __attribute__((tls_model("initial-exec")));
+
+// in_order tells whether l may be taken by the holder of held (NULL: nothing).
+static bool in_order(const struct lock *held, const struct lock *l)
+{
+    return held == NULL || held->rank < l->rank ||
+           (held->rank == l->rank && held < l);
+}
 #endif
 
 // note_acquired checks the order of locks and remembers that l is held.
-static void note_acquired(const struct lock *l)
+static void note_acquired(struct lock *l)
 {
 #if MM_DEBUG
-    CHECK(l->rank < 64);
-    CHECK(held >> l->rank == 0); // locks are taken by rising rank
-    held |= UINT64_C(1) << l->rank;
+    for (const struct lock *held = last; held != NULL; held = held->before)
+        CHECK(in_order(held, l)); // locks are taken by rising rank
+    l->before = last;
+    last = l;
 #else
     (void)l;
 #endif
@@ -29,7 +39,10 @@ static void note_acquired(const struct lock *l)
 static void note_released(const struct lock *l)
 {
 #if MM_DEBUG
-    held &= ~(UINT64_C(1) << l->rank);
+    struct lock **at = &last;
+    while (*at != l)
+        at = &(*at)->before;
+    *at = l->before;
 #else
     (void)l;
 #endif

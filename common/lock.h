@@ -1,8 +1,9 @@
 // lock.h - a mutex that knows its owner, its place in the order, and how often
 // it was taken.
 //
-// Rank   A thread takes locks by rising rank; a debug build checks it. Two
-//        threads that obey can never wait for each other.
+// Rank   A thread takes locks by rising rank, and those of the same rank by
+//        rising address; a debug build checks it. Two threads that obey can
+//        never wait for each other.
 // Clang  -Wthread-safety checks REQUIRES and GUARDED_BY when compiling.
 
 #ifndef MM_LOCK_H
@@ -35,6 +36,7 @@ struct CAPABILITY("mutex") lock {
     // enough, and there is no partner.
     _Atomic(pthread_t) owner;
     // Guarded by the lock itself.
+    struct lock *before; // that its holder took last before it (debug builds)
     uint64_t taken;
     uint64_t contended;
 };

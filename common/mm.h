@@ -97,6 +97,7 @@ void mm_unlock_all(void);
 
 enum mm_kind {
     MM_REGION, // memory obtained from the OS; the items after it lie in it
+    MM_SPAN, // pages of a region; the blocks after it lie in it
     MM_BLOCK // what malloc hands out, with its header
 };
 
@@ -113,13 +114,14 @@ struct mm_item {
     size_t size; // all bytes, header included
     size_t header; // bytes at addr that are the allocator's own
     const char *list; // name of the list it is on; NULL: on none
+    const void *owner; // where there are many of that name, whose it is
     bool first; // the list starts here
     const void *next; // addr of the element after it; NULL: the last
 };
 
-// mm_walk calls visit for every region, and after each region for its blocks by
-// rising address. Locks are held meanwhile, so
-// visit must not call any function above, nor malloc.
+// mm_walk calls visit for every region, and after each region for its spans and
+// blocks by rising address, a span before its blocks. Locks are held meanwhile,
+// so visit must not call any function above, nor malloc.
 typedef void mm_visit(const struct mm_item *item, void *ctx);
 void mm_walk(mm_visit *visit, void *ctx);
 
@@ -137,6 +139,7 @@ struct mm_stats {
     uint64_t bytes_in_use_peak; // the most there ever were
     uint64_t bytes_from_os; // held at this moment, metadata included
     uint64_t bytes_from_os_peak; // the most there ever were
+    uint64_t bytes_of_metadata; // of these: headers of live blocks, structs
     uint64_t sbrks; // system calls that moved the break
     uint64_t mmaps; // system calls of that name, and so on
     uint64_t munmaps;
@@ -146,6 +149,10 @@ struct mm_stats {
     uint64_t nodes_visited; // elements of lists or trees looked at
     uint64_t splits; // blocks cut in two
     uint64_t merges; // neighbours made one
+    uint64_t span_allocs; // spans handed out by the page heap
+    uint64_t span_frees; // and taken back
+    uint64_t batches; // times that objects moved between a thread and all
+    uint64_t batch_objects; // how many did
 };
 void mm_stats(struct mm_stats *out);
 

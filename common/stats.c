@@ -5,14 +5,26 @@
 #include "mm.h"
 
 const char *const mm_stats_names[] = {
-    "mallocs",       "frees",
-    "bytes_in_use",  "bytes_in_use_peak",
-    "bytes_from_os", "bytes_from_os_peak",
-    "sbrks",         "mmaps",
-    "munmaps",       "madvises",
-    "locks_taken",   "locks_contended",
-    "nodes_visited", "splits",
+    "mallocs",
+    "frees",
+    "bytes_in_use",
+    "bytes_in_use_peak",
+    "bytes_from_os",
+    "bytes_from_os_peak",
+    "bytes_of_metadata",
+    "sbrks",
+    "mmaps",
+    "munmaps",
+    "madvises",
+    "locks_taken",
+    "locks_contended",
+    "nodes_visited",
+    "splits",
     "merges",
+    "span_allocs",
+    "span_frees",
+    "batches",
+    "batch_objects",
 };
 
 uint64_t mm_stats_value(const struct mm_stats *stats, size_t index)

@@ -46,11 +46,16 @@ const struct look looks[STYLE_COUNT] = {
     [STYLE_WASTED] = {"wasted", NULL, "#e1effb",
                       "wasted: in a used block, but nobody asked for it"},
     [STYLE_FREE] = {"free", NULL, "#bfe8b9", "free"},
+    [STYLE_PAGES] = {"free", NULL, "#e3efc3", "free pages: a free span"},
+    [STYLE_TAIL] = {"end", "end", "#e6dcc6",
+                    "end of the span: too short for an object"},
     [STYLE_REGION] = {"no notes", NULL, "#d3d6ef",
                       "heap: nowhere is written what is in it"},
     [STYLE_FENCE] = {"f", "f", "#f7b98f", "fence: a header without a block"},
     [STYLE_FOREIGN] = {"not ours", NULL, "#d5d9df",
                        "not ours: somebody else asked for it"},
+    [STYLE_GAP] = {"between", NULL, "#d5d9df",
+                   "between two regions of the heap"},
 };
 
 static struct scene scene;
@@ -61,33 +66,6 @@ static char *start; // offsets count from here; NULL: no heap so far
 
 // ---------------------------------------------------------------------------
 // Output and messages.
-
-static char output[1 << 20];
-static size_t output_length;
-
-static void write_all(int fd, const char *bytes, size_t n)
-{
-    while (n > 0) {
-        ssize_t written = write(fd, bytes, n);
-        if (written <= 0)
-            _exit(1);
-        bytes += written;
-        n -= (size_t)written;
-    }
-}
-
-void out(const char *format, ...)
-{
-    size_t room = sizeof output - output_length;
-    va_list arguments;
-
-    va_start(arguments, format);
-    int n = vsnprintf(output + output_length, room, format, arguments);
-    va_end(arguments);
-    if (n < 0 || (size_t)n >= room)
-        fail(0, "the picture is too large");
-    output_length += (size_t)n;
-}
 
 void append(char *string, size_t size, const char *format, ...)
 {
@@ -134,9 +112,18 @@ enum { MAX_WALKED = 8192 };
 static struct piece walked[MAX_WALKED];
 static int walked_count;
 
+// A walk over the heap. Below at all is shown: above it, more may follow.
+struct walk {
+    struct snapshot *snapshot;
+    const char *at; // everything below is in the snapshot
+    const char *region_end; // of the region that is being shown
+    const char *span_end; // of the span in it; NULL: of none
+    bool has_blocks; // so far, in this region
+};
+
 // add_piece returns a new piece for the memory from first to end.
-static struct piece *add_piece(enum style body, const char *first,
-                               const char *end)
+static struct piece *add_piece(const struct walk *w, enum style body,
+                               const char *first, const char *end)
 {
     if (walked_count == MAX_WALKED)
         fail(0, "more than %d blocks in the heap", MAX_WALKED);
@@ -147,48 +134,96 @@ static struct piece *add_piece(enum style body, const char *first,
         .bytes = (size_t)(end - first),
         .blocks = 1,
         .next = NOWHERE,
+        .span = w->span_end == NULL ? NOWHERE : w->snapshot->span_count - 1,
         .addr = first,
     };
     return p;
 }
 
-// A walk over the heap. Below at all is shown: above it, more may follow.
-struct walk {
-    struct snapshot *snapshot;
-    const char *at; // everything below is in the snapshot
-    const char *region_end; // of the region that is being shown
-    bool has_blocks; // so far, in this region
-};
+// end_span shows what the blocks of a span left over.
+static void end_span(struct walk *w)
+{
+    if (w->span_end != NULL && w->at < w->span_end) {
+        add_piece(w, STYLE_TAIL, w->at, w->span_end);
+        w->at = w->span_end;
+    }
+    w->span_end = NULL;
+}
 
 // end_region shows what the blocks of a region left over.
 static void end_region(struct walk *w)
 {
+    end_span(w);
     if (w->at >= w->region_end)
         return;
     w->snapshot->is_opaque |= !w->has_blocks;
-    add_piece(w->has_blocks ? STYLE_FOREIGN : STYLE_REGION, w->at,
+    add_piece(w, w->has_blocks ? STYLE_FOREIGN : STYLE_REGION, w->at,
               w->region_end);
     w->at = w->region_end;
 }
 
+// add_span begins a span. The pages of a free one are a piece.
+static void add_span(struct walk *w, const struct mm_item *item)
+{
+    struct snapshot *s = w->snapshot;
+    const char *addr = item->addr;
+
+    if (s->span_count == MAX_SPANS)
+        fail(0, "more than %d spans in a picture", MAX_SPANS);
+    s->spans[s->span_count++] = (struct span){
+        .offset = (size_t)(addr - start),
+        .bytes = item->size,
+        .is_free = item->state == MM_FREE,
+        .list = item->list,
+        .first = item->first,
+        .next = NOWHERE,
+        .addr = addr,
+        .next_addr = item->next,
+    };
+    w->span_end = addr + item->size;
+    if (item->state == MM_FREE) {
+        add_piece(w, STYLE_PAGES, addr, w->span_end);
+        w->at = w->span_end;
+    }
+}
+
 // add_block makes a piece of a block, with what the scene knows of it.
-static void add_block(const struct mm_item *item)
+static void add_block(const struct walk *w, const struct mm_item *item)
 {
     const char *addr = item->addr;
     struct piece *p =
-        add_piece(item->state == MM_FREE ? STYLE_FREE : STYLE_USED, addr,
+        add_piece(w, item->state == MM_FREE ? STYLE_FREE : STYLE_USED, addr,
                   addr + item->size);
 
     p->header = item->header;
     if (p->header == p->bytes)
         p->body = STYLE_FENCE;
     p->list = item->list;
+    p->owner = item->owner;
     p->first = item->first;
     p->next_addr = item->next;
     const struct name *name = named_block(addr + item->header);
     if (name != NULL && item->state == MM_USED) {
         p->name = name->text;
         p->asked = name->size;
+    }
+    if (p->span != NOWHERE && p->bytes < w->snapshot->spans[p->span].bytes)
+        w->snapshot->spans[p->span].object = p->bytes;
+}
+
+// begin_at makes addr the start of the heap, for all snapshots.
+static void begin_at(const char *addr)
+{
+    size_t below = start == NULL ? 0 : (size_t)(start - addr);
+
+    start = (char *)(uintptr_t)addr;
+    for (int i = 0; i < scene.count; i++) {
+        struct snapshot *s = &scene.snapshots[i];
+        s->break_at += below;
+        for (int j = 0; j < s->piece_count; j++)
+            s->pieces[j].offset += below;
+        for (int j = 0; j < s->span_count; j++)
+            s->spans[j].offset += below;
     }
 }
 
@@ -197,56 +232,77 @@ static void visit(const struct mm_item *item, void *context)
     struct walk *w = context;
     const char *addr = item->addr;
 
-    if (start == NULL)
-        start = (char *)(uintptr_t)addr;
+    if (start == NULL || addr < start)
+        begin_at(addr);
     if (item->kind == MM_REGION) {
         end_region(w);
         if (w->at != NULL && w->at < addr)
-            add_piece(STYLE_FOREIGN, w->at, addr);
+            add_piece(w, w->at > (char *)sbrk(0) ? STYLE_GAP : STYLE_FOREIGN,
+                      w->at, addr);
         w->at = addr;
         w->region_end = addr + item->size;
         w->has_blocks = false;
-    } else {
-        if (w->at < addr)
-            add_piece(STYLE_FOREIGN, w->at, addr);
-        add_block(item);
-        w->at = addr + item->size;
-        w->has_blocks = true;
+        return;
     }
+    if (w->span_end != NULL && addr >= w->span_end)
+        end_span(w);
+    if (w->at < addr)
+        add_piece(w, STYLE_FOREIGN, w->at, addr);
+    w->has_blocks = true;
+    if (item->kind == MM_SPAN) {
+        add_span(w, item);
+        return;
+    }
+    add_block(w, item);
+    w->at = addr + item->size;
 }
+
+enum { NOT_FOUND = -1 };
 
 // find_word returns where in the first bytes of piece p the address value
-// stands, or 0: a header does not begin with one.
-static size_t find_word(const struct piece *p, const void *value)
+// stands, or NOT_FOUND. A header does not begin with one.
+static ptrdiff_t find_word(const struct piece *p, const void *value)
 {
-    for (size_t at = sizeof value; at + sizeof value <= p->bytes; at += 8) {
+    for (size_t at = p->header == 0 ? 0 : sizeof value;
+         at + sizeof value <= p->bytes && at <= p->header + 24; at += 8) {
         const void *word;
-        if (at > p->header + 24)
-            break;
         memcpy(&word, (const char *)p->addr + at, sizeof word);
         if (word == value)
-            return at;
+            return (ptrdiff_t)at;
     }
-    return 0;
+    return NOT_FOUND;
 }
 
-// connect turns the links between pieces from addresses into indices.
-static void connect(void)
+// is_same_list tells whether p and q are on the same list.
+static bool is_same_list(const struct piece *p, const struct piece *q)
+{
+    return p->list != NULL && q->list != NULL &&
+           strcmp(p->list, q->list) == 0 && p->owner == q->owner;
+}
+
+// connect turns the links between pieces, and between spans, from addresses
+// into indices.
+static void connect(struct snapshot *s)
 {
     for (int i = 0; i < walked_count; i++)
         for (int j = 0; walked[i].next_addr != NULL && j < walked_count; j++)
-            if (walked[j].list != NULL && walked[j].addr == walked[i].next_addr)
+            if (walked[j].addr == walked[i].next_addr &&
+                is_same_list(&walked[i], &walked[j]))
                 walked[i].next = j;
+    for (int i = 0; i < s->span_count; i++)
+        for (int j = 0; s->spans[i].next_addr != NULL && j < s->span_count; j++)
+            if (s->spans[j].addr == s->spans[i].next_addr)
+                s->spans[i].next = j;
 }
 
 // find_links finds out which bytes of p hold the links of its list.
 static void find_links(struct piece *p, const struct piece *next)
 {
-    size_t forth = find_word(p, next->addr);
-    size_t back = find_word(next, p->addr);
-    size_t last = forth > back ? forth : back;
-    if (forth >= p->header) // else in the header, or not as an address
-        p->links = last + sizeof(void *) - p->header;
+    ptrdiff_t forth = find_word(p, next->addr);
+    ptrdiff_t back = find_word(next, p->addr);
+    ptrdiff_t last = forth > back ? forth : back;
+    if (forth >= (ptrdiff_t)p->header) // else in the header, or no address
+        p->links = (size_t)last + sizeof(void *) - p->header;
 }
 
 // are_alike tells whether p and the piece above it are equal free blocks of one
@@ -254,10 +310,9 @@ static void find_links(struct piece *p, const struct piece *next)
 static bool are_alike(const struct piece *p)
 {
     const struct piece *q = p + 1;
-    return p->body == STYLE_FREE && q->body == STYLE_FREE && p->list != NULL &&
-           q->list != NULL && strcmp(p->list, q->list) == 0 &&
-           p->bytes == q->bytes && p->header == q->header &&
-           p->offset + p->bytes == q->offset;
+    return p->body == STYLE_FREE && q->body == STYLE_FREE &&
+           is_same_list(p, q) && p->span == q->span && p->bytes == q->bytes &&
+           p->header == q->header && p->offset + p->bytes == q->offset;
 }
 
 // stretch returns how many pieces from i on are alike and follow each other on
@@ -291,6 +346,8 @@ static void fold(struct snapshot *s)
         p->bytes = low->bytes * p->blocks;
         p->first = low->first || high->first;
         p->next = up > down ? high->next : low->next;
+        if (p->span != NOWHERE && (i == 0 || walked[i - 1].span != p->span))
+            s->spans[p->span].first_piece = s->piece_count;
         for (int j = i; j < i + n; j++)
             folded_into[j] = s->piece_count;
         s->piece_count++;
@@ -331,9 +388,9 @@ static void take_snapshot(unsigned line, const char *caption)
     char *the_break = sbrk(0);
     s->on_break = w.at == NULL || start <= the_break;
     if (s->on_break && w.at != NULL && w.at < the_break)
-        add_piece(STYLE_FOREIGN, w.at, the_break);
+        add_piece(&w, STYLE_FOREIGN, w.at, the_break);
     s->break_at = start == NULL ? 0 : (size_t)(the_break - start);
-    connect();
+    connect(s);
     for (int i = 0; i < walked_count; i++)
         if (walked[i].next != NOWHERE)
             find_links(&walked[i], &walked[walked[i].next]);
@@ -402,12 +459,16 @@ size_t line_length(const char *statements, size_t most)
     return most;
 }
 
-const char *list_name(const struct snapshot *s, int n)
+const char *span_text(const struct span *span)
 {
-    for (int i = 0; i < s->piece_count; i++)
-        if (s->pieces[i].first && n-- == 0)
-            return s->pieces[i].list;
-    return NULL;
+    static char text[64];
+    size_t pages = span->bytes / PAGE_BYTES;
+
+    text[0] = '\0';
+    append(text, sizeof text, "%zu page%s", pages, pages == 1 ? "" : "s");
+    if (span->object != 0)
+        append(text, sizeof text, ", objects of %zu", span->object);
+    return text;
 }
 
 // ---------------------------------------------------------------------------
@@ -673,5 +734,4 @@ int main(int argc, char **argv)
         show_dot(&scene);
     else
         show_text(&scene);
-    write_all(STDOUT_FILENO, output, output_length);
 }

@@ -1,8 +1,9 @@
 // draw.h - what a scene shows: snapshots of the heap, in pieces and cells.
 //
 //     mm_item  what the stage tells (common/mm.h)
-//     piece    one item, or memory between items, with what the scene knows;
+//     piece    one block, or memory between blocks, with what the scene knows;
 //              or a stretch of equal free blocks, folded into one
+//     span     one span: some pieces in a row
 //     cell     a part of a piece with one meaning: header, links, used, ...
 //
 // draw.c makes snapshots, draw_dot.c and draw_text.c show them. A new kind of
@@ -16,15 +17,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "draw_shapes.h"
+
 enum style {
     STYLE_HEADER, // the allocator's own, in front of a block
     STYLE_LINKS, // the allocator's own, inside a free block
     STYLE_USED, // handed out, and asked for
     STYLE_WASTED, // handed out, but nobody asked for it
     STYLE_FREE, // a free block
+    STYLE_PAGES, // a free span
+    STYLE_TAIL, // the end of a span, too short for a block
     STYLE_REGION, // memory that the stage keeps no notes on
     STYLE_FENCE, // a header without a block
     STYLE_FOREIGN, // inside the heap, but not the allocator's
+    STYLE_GAP, // between two regions, both above the break
     STYLE_COUNT
 };
 
@@ -52,18 +58,35 @@ struct piece {
     enum style body;
     size_t offset; // of its first byte from the start of the heap
     size_t bytes;
-    size_t
-        blocks; // so many equal blocks are folded into it; 1: it is not folded
+    size_t blocks; // folded into it, all equal; 1: it is not folded
     size_t header; // of these, how many are its header, at the start
     size_t links; // after the header, how many bytes hold links; 0: none do
     size_t asked; // what the program asked for; 0: not known
     const char *name;
     const char *list; // it is on this list; NULL: on none
+    const void *owner; // whose list it is, where many have that name
     bool first; // the list starts here
     int next; // the piece after it on the list, or NOWHERE
+    int span; // the span that it lies in, or NOWHERE
     const void *addr; // where it is; never shown
     const void *next_addr;
 };
+
+// A span: its pieces are those from the index first_piece on that name it.
+struct span {
+    size_t offset; // of its first byte from the start of the heap
+    size_t bytes;
+    size_t object; // bytes of each of its blocks; 0: it has one, or none
+    bool is_free;
+    int first_piece;
+    const char *list; // as in a piece, but next is a span
+    bool first;
+    int next;
+    const void *addr;
+    const void *next_addr;
+};
+
+enum { PAGE_BYTES = 8192 }; // spans are shown as so many of these
 
 // A block as the scene knows it.
 struct name {
@@ -76,13 +99,21 @@ struct name {
 
 enum { LEAST_FOLDED = 3 }; // so many blocks, at least, become one piece
 
-enum { MAX_PIECES = 200, MAX_NAMES = 64, MAX_SNAPSHOTS = 16, MAX_TEXT = 1000 };
+enum {
+    MAX_PIECES = 200,
+    MAX_SPANS = MAX_PIECES,
+    MAX_NAMES = 64,
+    MAX_SNAPSHOTS = 16,
+    MAX_TEXT = 1000
+};
 
 struct snapshot {
     char caption[MAX_TEXT];
     char code[MAX_TEXT]; // what the program did since the snapshot before
     struct piece pieces[MAX_PIECES];
     int piece_count;
+    struct span spans[MAX_SPANS]; // by rising address; a stage may have none
+    int span_count;
     bool on_break; // the heap ends at the program break
     size_t break_at; // offset of the break
     bool is_opaque; // the stage keeps no notes: only names tell the blocks
@@ -104,9 +135,8 @@ struct scene {
 // cells_of stores the cells of p by rising offset and returns how many.
 int cells_of(const struct piece *p, struct cell cells[MAX_CELLS]);
 
-// list_name returns the name of list n of the snapshot, counted from 0; NULL:
-// there are fewer.
-const char *list_name(const struct snapshot *s, int n);
+// span_text returns what stands at a span: "2 pages, objects of 2304".
+const char *span_text(const struct span *span);
 
 // line_length returns how many letters of the code belong in one line: at most
 // that many, and whole statements.
@@ -117,9 +147,7 @@ _Noreturn __attribute__((format(printf, 2, 3))) void fail(unsigned line,
                                                           const char *format,
                                                           ...);
 
-// out appends to the output, which is written at the end. append appends to
-// the string at end of an array of that size, or fails.
-__attribute__((format(printf, 1, 2))) void out(const char *format, ...);
+// append appends to the string at end of an array of that size, or fails.
 __attribute__((format(printf, 3, 4))) void append(char *string, size_t size,
                                                   const char *format, ...);
 

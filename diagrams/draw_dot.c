@@ -1,11 +1,7 @@
 // draw_dot.c - snapshots as a graph for Graphviz: dot -Tsvg
 //
-// Every cell is a node and every link an edge, all with fixed places
-// (layout=nop2): Graphviz only draws. So blocks keep their order and their
-// proportions, arrows run where there is no text, and the picture does not
-// depend on how Graphviz would lay it out.
-//
-// Lengths are hundredths of a point. y runs downwards here, upwards in DOT.
+// Every cell is a box and every link a line, all with fixed places. So blocks
+// keep their order and their proportions, and arrows run where no text is.
 
 #include "draw_layout.h"
 
@@ -15,17 +11,13 @@
 enum {
     CELL_HEIGHT = 38 * PT,
     NAME_HEIGHT = 36 * PT, // of cells that only the program knows
+    SPAN_HEIGHT = 15 * PT, // of the row of spans below the cells
     LANE_HEIGHT = 7 * PT, // between two levels of arrows
-    LINE_HEIGHT = 12 * PT, // of text
     CODE_SIZE = 9 * PT,
-    CAPTION_SIZE = 11 * PT,
-    TITLE_SIZE = 13 * PT,
 };
 
-static const char outside[] = "#6e7781"; // text and lines on the page
-static const char inside[] = "#1f2328"; // text on fills
+static const char span_fill[] = "#f0f1f4";
 static const char break_colour[] = "#da3633";
-static const char code_font[] = "DejaVu Sans Mono,Menlo,monospace";
 
 // One colour for each list, by turns.
 static const char *const list_colours[] = {"#6e7781", "#8250df", "#bf5b16",
@@ -34,161 +26,11 @@ enum { LIST_COLOURS = sizeof list_colours / sizeof *list_colours };
 
 static const struct scene *scene;
 static int y; // the next thing is drawn here
-static int next_node; // number of the next node
 
 // What was drawn so far, for the legend.
 static bool is_shown[STYLE_COUNT];
 static bool names_are_shown, broken_is_shown, folded_is_shown;
-
-// ---------------------------------------------------------------------------
-// Text.
-
-// hundredths prints n as a number of points.
-static const char *hundredths(int n)
-{
-    static char strings[8][16];
-    static int next;
-    char *s = strings[next++ % 8];
-    snprintf(s, sizeof strings[0], "%s%d.%02d", n < 0 ? "-" : "",
-             (n < 0 ? -n : n) / PT, (n < 0 ? -n : n) % PT);
-    return s;
-}
-
-// inches prints n hundredths of a point as inches.
-static const char *inches(int n)
-{
-    static char strings[4][16];
-    static int next;
-    char *s = strings[next++ % 4];
-    long t = (long)n * 10000 / (72 * PT); // ten-thousandths of an inch
-    snprintf(s, sizeof strings[0], "%ld.%04ld", t / 10000, t % 10000);
-    return s;
-}
-
-// out_string prints s for a string of DOT.
-static void out_string(const char *s)
-{
-    for (; *s != '\0'; s++)
-        out(*s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
-}
-
-// out_html prints s for an HTML label.
-static void out_html(const char *s)
-{
-    for (; *s != '\0'; s++)
-        if (*s == '<' || *s == '>' || *s == '&' || *s == '"')
-            out("&#%d;", *s);
-        else
-            out("%c", *s);
-}
-
-// begin_node starts a node of that size around the middle of a rectangle.
-static void begin_node(int left, int top, int width, int height)
-{
-    out("  n%d [pos=\"%s,%s\", width=%s, height=%s", next_node++,
-        hundredths(left + width / 2), hundredths(-(top + height / 2)),
-        inches(width), inches(height));
-}
-
-// draw_text writes s on the page, left aligned.
-static void draw_text(int left, int top, int size, const char *font,
-                      const char *colour, const char *s)
-{
-    int width = text_width(s, size) + 3 * PT;
-    if (font == code_font)
-        width = (int)strlen(s) * (size * 61 / 100) + 3 * PT;
-    begin_node(left, top, width, LINE_HEIGHT + 3 * PT);
-    out(", shape=plaintext, style=\"\", fontsize=%s, fontcolor=\"%s\"",
-        hundredths(size), colour);
-    if (font != NULL)
-        out(", fontname=\"%s\"", font);
-    out(", label=\"");
-    out_string(s);
-    out("\\l\"]\n");
-}
-
-// draw_bold writes s on the page in bold, left aligned.
-static void draw_bold(int left, int top, int size, const char *s)
-{
-    begin_node(left, top, PICTURE_WIDTH - left, LINE_HEIGHT + 3 * PT);
-    out(", shape=plaintext, style=\"\", fontsize=%s, fontcolor=\"%s\",\n"
-        "    label=<<TABLE BORDER=\"0\" CELLSPACING=\"0\" CELLPADDING=\"0\">"
-        "<TR><TD FIXEDSIZE=\"TRUE\" WIDTH=\"%d\" HEIGHT=\"%d\""
-        " ALIGN=\"LEFT\"><B>",
-        hundredths(size), outside, (PICTURE_WIDTH - left) / PT,
-        (LINE_HEIGHT + 3 * PT) / PT);
-    out_html(s);
-    out("</B></TD></TR></TABLE>>]\n");
-}
-
-// ---------------------------------------------------------------------------
-// Lines.
-
-// A line of straight pieces with round corners.
-struct line {
-    int x[8], y[8];
-    int count;
-};
-
-static void line_to(struct line *l, int x, int to_y)
-{
-    l->x[l->count] = x;
-    l->y[l->count++] = to_y;
-}
-
-static void out_point(int x, int point_y)
-{
-    out(" %s,%s", hundredths(x), hundredths(-point_y));
-}
-
-// toward returns the point at most far from a in the direction of b, where both
-// lie on one horizontal or vertical; no more than half the way.
-static int toward(int a, int b, int far)
-{
-    int half = (b - a) / 2;
-    if (half > far)
-        return a + far;
-    if (half < -far)
-        return a - far;
-    return a + half;
-}
-
-// draw_line draws l; an arrow ends at its last point.
-static void draw_line(const struct line *l, const char *attributes, bool arrow)
-{
-    enum { ROUND = 3 * PT, HEAD = 5 * PT };
-    int last = l->count - 1;
-    int end_x = l->x[last], end_y = l->y[last];
-
-    out("  n0 -> n0 [pos=\"");
-    if (arrow) {
-        out("e,%s,%s", hundredths(end_x), hundredths(-end_y));
-        end_y += l->y[last - 1] < end_y ? -HEAD : 0;
-        end_x += l->y[last - 1] == l->y[last]
-                     ? (l->x[last - 1] < end_x ? -HEAD : HEAD)
-                     : 0;
-    }
-    // Bezier curves: a point, then two handles and a point for each part.
-    int x = l->x[0], from_y = l->y[0];
-    out_point(x, from_y);
-    for (int i = 1; i <= last; i++) {
-        bool is_end = i == last;
-        int to_x = is_end ? end_x : l->x[i], to_y = is_end ? end_y : l->y[i];
-        int cut_x = is_end ? to_x : toward(to_x, l->x[i - 1], ROUND);
-        int cut_y = is_end ? to_y : toward(to_y, l->y[i - 1], ROUND);
-        out_point(x, from_y);
-        out_point(cut_x, cut_y);
-        out_point(cut_x, cut_y);
-        if (is_end)
-            break;
-        x = toward(to_x, l->x[i + 1], ROUND);
-        from_y = toward(to_y, l->y[i + 1], ROUND);
-        out_point(to_x, to_y);
-        out_point(to_x, to_y);
-        out_point(x, from_y);
-    }
-    out("\", %s%s]\n", attributes, arrow ? "" : ", arrowhead=none");
-}
+static bool spans_are_shown, back_links_are_shown;
 
 // ---------------------------------------------------------------------------
 // Cells.
@@ -216,6 +58,8 @@ static void draw_cell(const struct cell *c, const struct place *place)
     int left = x_of(c->offset) - place->origin;
 
     is_shown[c->style] = true;
+    if (c->style == STYLE_LINKS && c->bytes > sizeof(void *))
+        back_links_are_shown = true;
     begin_node(left, y, x_of(end) - place->origin - left, CELL_HEIGHT);
     if (c->style == STYLE_FOREIGN)
         out(", style=striped, fillcolor=\"#dde1e6:#cdd2d9:#dde1e6:#cdd2d9:"
@@ -225,6 +69,8 @@ static void draw_cell(const struct cell *c, const struct place *place)
     out(", label=\"");
     if (look->symbol != NULL)
         out("%s\"]\n", look->symbol);
+    else if (c->style == STYLE_PAGES || c->style == STYLE_GAP)
+        out("%s\"]\n", look->word);
     else if (c->blocks > 1)
         out("%zu &times; %zu\\n%s\"]\n", c->blocks, c->size, look->word);
     else
@@ -248,32 +94,73 @@ static void draw_cell(const struct cell *c, const struct place *place)
     }
 }
 
+// has_arrow tells whether arrows of lists of spans run between two x of a row.
+static bool has_arrow(const struct snapshot *s, int row, int left, int right)
+{
+    for (int i = 0; i < s->span_count; i++) {
+        const struct place *place = &span_places[i];
+        if (s->spans[i].list != NULL && place->row == row &&
+            left < place->link_x && place->into_x < right)
+            return true;
+    }
+    return false;
+}
+
 // draw_offset writes an offset at left, unless it would reach into the text
-// before it or past end. Returns where the next may start.
-static int draw_offset(size_t offset, int left, int taken, int end)
+// before it, past end, or into an arrow. Returns where the next may start.
+static int draw_offset(const struct snapshot *s, int row, size_t offset,
+                       int left, int taken, int end)
 {
     char text[24];
     snprintf(text, sizeof text, "+%zu", offset);
     int width = text_width(text, SMALL_SIZE) + 2 * PT;
-    if (left < taken || left + width > end)
+    if (left < taken || left + width > end ||
+        has_arrow(s, row, left, left + width))
         return taken;
     draw_text(left, y, SMALL_SIZE, NULL, outside, text);
     return left + width;
 }
 
-// draw_offsets writes where each piece of the row starts, up to end.
+// draw_offsets writes where each piece of the row starts, up to end; in a span,
+// no further than its end, that the next span has room.
 static void draw_offsets(const struct snapshot *s, int row, int end)
 {
     int taken = 0;
-    for (int i = 0; i < s->piece_count; i++)
-        if (places[i].row == row)
-            taken =
-                draw_offset(s->pieces[i].offset, places[i].left, taken, end);
+    for (int i = 0; i < s->piece_count; i++) {
+        const struct piece *p = &s->pieces[i];
+        int piece_end = end;
+        if (places[i].row != row || p->body == STYLE_TAIL)
+            continue;
+        if (p->span != NOWHERE && span_places[p->span].row == row)
+            piece_end = span_places[p->span].right;
+        taken = draw_offset(s, row, p->offset, places[i].left, taken,
+                            piece_end < end ? piece_end : end);
+    }
     for (int i = 0; i < s->name_count; i++) {
         size_t offset = name_offset(s, &s->names[i]);
         if (offset != SIZE_MAX && places[0].row == row)
-            taken = draw_offset(offset, x_of(offset) - places[0].origin, taken,
-                                end);
+            taken = draw_offset(s, row, offset, x_of(offset) - places[0].origin,
+                                taken, end);
+    }
+}
+
+// draw_spans draws the extent of each span of the row, below the cells.
+static void draw_spans(const struct snapshot *s, int row)
+{
+    for (int i = 0; i < s->piece_count; i++) {
+        int span = s->pieces[i].span;
+        if (places[i].row != row || span == NOWHERE)
+            continue;
+        int left = places[i].left;
+        bool begins = s->spans[span].first_piece == i;
+        while (i + 1 < s->piece_count && s->pieces[i + 1].span == span &&
+               places[i + 1].row == row)
+            i++;
+        begin_node(left, y, places[i].right - left, SPAN_HEIGHT);
+        out(", fillcolor=\"%s\", fontsize=%s, label=\"%s%s\"]\n", span_fill,
+            hundredths(SMALL_SIZE), begins ? "" : "... ",
+            span_text(&s->spans[span]));
+        spans_are_shown = true;
     }
 }
 
@@ -317,25 +204,88 @@ static void draw_names(const struct snapshot *s, int row)
 // ---------------------------------------------------------------------------
 // Lists.
 
-// An arrow from one piece to another in a row, and its level above the cells.
+// What may be on the lists at one side of a strip: blocks above, spans below.
+struct member {
+    const char *list; // NULL: on none
+    bool first; // the list starts here
+    bool in_span; // the list is that of one span
+    int next; // the member after it on the list, or NOWHERE
+    size_t offset;
+    const struct place *place;
+    int label_left; // where the label of its list begins
+};
+
+struct side {
+    struct member members[MAX_PIECES]; // by rising place
+    int count;
+    int way; // -1: the lists lie above the strip; 1: below
+    int strip; // y where their arrows end
+    int gap; // between there and the lists
+};
+
+// block_side returns the lists of the blocks of s, above y.
+static struct side *block_side(const struct snapshot *s)
+{
+    static struct side side;
+    side.count = s->piece_count;
+    side.way = -1;
+    for (int i = 0; i < s->piece_count; i++) {
+        const struct piece *p = &s->pieces[i];
+        side.members[i] = (struct member){
+            .list = p->list,
+            .first = p->first,
+            .in_span = is_in_span(s, p),
+            .next = p->next,
+            .offset = p->offset,
+            .place = &places[i],
+        };
+        if (is_in_span(s, p) && span_places[p->span].row == places[i].row)
+            side.members[i].label_left =
+                span_places[p->span].left + IN_SPAN_LABEL;
+    }
+    return &side;
+}
+
+// span_side returns the lists of the spans of s, below y and a gap.
+static struct side *span_side(const struct snapshot *s, int gap)
+{
+    static struct side side;
+    side.count = s->span_count;
+    side.way = 1;
+    side.gap = gap;
+    for (int i = 0; i < s->span_count; i++)
+        side.members[i] = (struct member){
+            .list = s->spans[i].list,
+            .first = s->spans[i].first,
+            .next = s->spans[i].next,
+            .offset = s->spans[i].offset,
+            .place = &span_places[i],
+        };
+    return &side;
+}
+
+// An arrow from one member to another in a row, and its level: the distance
+// from the strip.
 struct arc {
-    int from, to; // pieces
+    int from, to; // members
     int left, right;
     int level;
 };
 
 // find_arcs stores the links inside a row. Returns the highest level: short
-// arcs lie below long ones, and no two overlap in a level.
-static int find_arcs(const struct snapshot *s, int row,
+// arcs lie nearer than long ones, and no two overlap in a level.
+static int find_arcs(const struct side *side, int row,
                      struct arc arcs[MAX_PIECES], int *count)
 {
     int highest = 0;
     *count = 0;
-    for (int i = 0; i < s->piece_count; i++) {
-        int to = s->pieces[i].next;
-        if (to == NOWHERE || places[i].row != row || places[to].row != row)
+    for (int i = 0; i < side->count; i++) {
+        int to = side->members[i].next;
+        if (to == NOWHERE || side->members[i].place->row != row ||
+            side->members[to].place->row != row)
             continue;
-        int a = places[i].link_x, b = places[to].into_x;
+        int a = side->members[i].place->link_x;
+        int b = side->members[to].place->into_x;
         struct arc arc = {i, to, a < b ? a : b, a < b ? b : a, 0};
         int at = (*count)++;
         for (; at > 0 &&
@@ -357,113 +307,133 @@ static int find_arcs(const struct snapshot *s, int row,
 }
 
 // list_colour returns the attributes of the lines of a list.
-static const char *list_colour(const struct snapshot *s, const char *list)
+static const char *list_colour(const struct side *side, const char *list)
 {
     static char attributes[40];
-    int n = 0;
-    for (const char *name; (name = list_name(s, n)) != NULL; n++)
-        if (strcmp(name, list) == 0)
+    int n = side->way < 0 ? 0 : 2; // not the same on both sides
+    for (int i = 0; i < side->count; i++) {
+        if (!side->members[i].first)
+            continue;
+        if (strcmp(side->members[i].list, list) == 0)
             break;
+        n++;
+    }
     snprintf(attributes, sizeof attributes, "color=\"%s\"",
              list_colours[n % LIST_COLOURS]);
     return attributes;
 }
 
-// draw_list_start writes the name of the list that starts at piece i, and an
-// arrow from there to it.
-static void draw_list_start(const struct snapshot *s, int i, int top, int strip)
+// draw_list_start writes the name of the list that starts at m, and an arrow
+// from there to it.
+static void draw_list_start(const struct side *side, const struct member *m,
+                            int top)
 {
-    char text[MAX_TEXT];
     struct line line = {0};
-    int x = places[i].into_x;
+    const char *label = list_label(m->list);
+    int x = m->place->into_x;
+    int end = m->label_left + text_width(label, SMALL_SIZE) + 4 * PT;
 
-    snprintf(text, sizeof text, "list of %s", s->pieces[i].list);
-    int end = text_width(text, SMALL_SIZE) + 4 * PT;
-    draw_text(0, top, SMALL_SIZE, NULL, outside, text);
-    if (x > end) {
-        line_to(&line, end, top + 7 * PT);
+    draw_text(m->label_left, top, SMALL_SIZE, NULL, outside, label);
+    if (x > end || x < m->label_left) {
+        line_to(&line, x > end ? end : m->label_left - 2 * PT, top + 7 * PT);
         line_to(&line, x, top + 7 * PT);
     } else {
-        line_to(&line, x, top + LINE_HEIGHT + PT);
+        line_to(&line, x, side->way < 0 ? top + LINE_HEIGHT + PT : top + PT);
     }
-    line_to(&line, x, strip);
-    draw_line(&line, list_colour(s, s->pieces[i].list), true);
+    line_to(&line, x, side->strip);
+    draw_line(&line, list_colour(side, m->list), true);
 }
 
-// crosses tells whether the link of piece i leads into another row.
-static bool crosses(const struct snapshot *s, int i)
+// crosses tells whether the link of m leads into another row.
+static bool crosses(const struct side *side, const struct member *m)
 {
-    int to = s->pieces[i].next;
-    return to != NOWHERE && places[i].row != places[to].row;
+    return m->next != NOWHERE &&
+           m->place->row != side->members[m->next].place->row;
 }
 
 // draw_crossing draws what there is in a row of a link into another one: it
-// leaves upwards to y, with a text that says where to, or it arrives.
-static void draw_crossing(const struct snapshot *s, int i, int row, int strip)
+// leaves into the line of text at top, which says where to, or it arrives.
+static void draw_crossing(const struct side *side, const struct member *m,
+                          int row, int top)
 {
-    int to = s->pieces[i].next;
-    int x = places[i].link_x;
+    const struct member *to = &side->members[m->next];
+    int x = m->place->link_x;
     char text[24];
     struct line line = {0};
 
-    if (places[i].row == row) {
-        line_to(&line, x, strip);
-        line_to(&line, x, y);
-        draw_line(&line, list_colour(s, s->pieces[i].list), false);
-        snprintf(text, sizeof text, "to +%zu", s->pieces[to].offset);
+    if (m->place->row == row) {
+        line_to(&line, x, side->strip);
+        line_to(&line, x, side->way < 0 ? top : top + LINE_HEIGHT);
+        draw_line(&line, list_colour(side, m->list), false);
+        snprintf(text, sizeof text, "to +%zu", to->offset);
         int width = text_width(text, SMALL_SIZE) + 5 * PT;
-        draw_text(x + width > PICTURE_WIDTH ? x - width : x + 3 * PT,
-                  y - 2 * PT, SMALL_SIZE, NULL, outside, text);
-    } else if (places[to].row == row) {
-        line_to(&line, places[to].into_x, strip - 12 * PT);
-        line_to(&line, places[to].into_x, strip);
-        draw_line(&line, list_colour(s, s->pieces[i].list), true);
+        int before = side->way < 0 ? x : m->place->into_x; // of its arrows
+        draw_text(x + width > PICTURE_WIDTH ? before - width : x + 3 * PT,
+                  top - 2 * PT, SMALL_SIZE, NULL, outside, text);
+    } else if (to->place->row == row) {
+        line_to(&line, to->place->into_x, side->strip + side->way * 12 * PT);
+        line_to(&line, to->place->into_x, side->strip);
+        draw_line(&line, list_colour(side, m->list), true);
     }
 }
 
-// draw_lists draws the lists over a row and moves y down to the cells: first a
-// line for the start of each list, then one for links into other rows, then the
-// arrows inside the row.
-static void draw_lists(const struct snapshot *s, int row)
+// draw_lists draws the lists at one side of a row, and moves y to what is drawn
+// next: upper lists lie between y and the cells, lower ones begin at y. From
+// the strip outwards there are the arrows inside the row, a line of text for
+// links into other rows, one for the lists of single spans, and one for the
+// start of each other list.
+static void draw_lists(struct side *side, int row)
 {
     static struct arc arcs[MAX_PIECES];
     int count, labels = 0;
-    bool leaves = false, arrives = false;
-    int levels = find_arcs(s, row, arcs, &count);
+    bool leaves = false, arrives = false, in_spans = false;
+    int levels = find_arcs(side, row, arcs, &count);
 
-    for (int i = 0; i < s->piece_count; i++) {
-        labels += s->pieces[i].first && places[i].row == row;
-        leaves |= crosses(s, i) && places[i].row == row;
-        arrives |= crosses(s, i) && places[s->pieces[i].next].row == row;
+    for (int i = 0; i < side->count; i++) {
+        const struct member *m = &side->members[i];
+        bool starts = m->first && m->place->row == row;
+        labels += starts && !m->in_span;
+        in_spans |= starts && m->in_span;
+        leaves |= crosses(side, m) && m->place->row == row;
+        arrives |= crosses(side, m) && side->members[m->next].place->row == row;
     }
-    if (levels == 0 && labels == 0 && !leaves && !arrives)
+    if (levels == 0 && labels == 0 && !leaves && !arrives && !in_spans)
         return;
     if (levels == 0)
         levels = 1;
-    int strip =
-        y + (labels + leaves) * LINE_HEIGHT + (levels + 1) * LANE_HEIGHT;
+    int near = side->gap + (levels + 1) * LANE_HEIGHT;
+    int lines = labels + leaves + in_spans;
+    int height = near + lines * LINE_HEIGHT;
+    side->strip = side->way < 0 ? y + height : y;
+    // Where line 0 lies; each other one is a step further out.
+    int line_0 = side->way < 0 ? side->strip - near - LINE_HEIGHT : y + near;
+    int step = side->way * LINE_HEIGHT;
 
     // The list that starts farthest to the right comes first, so that no arrow
-    // crosses another or a name. Pieces are in the order of their places.
-    for (int i = s->piece_count - 1; i >= 0; i--)
-        if (s->pieces[i].first && places[i].row == row) {
-            draw_list_start(s, i, y, strip);
-            y += LINE_HEIGHT;
-        }
-    for (int i = 0; i < s->piece_count; i++)
-        if (crosses(s, i))
-            draw_crossing(s, i, row, strip);
+    // crosses another or a name.
+    for (int i = side->count - 1, n = lines; i >= 0; i--) {
+        const struct member *m = &side->members[i];
+        if (m->first && m->place->row == row)
+            draw_list_start(side, m,
+                            line_0 + (m->in_span ? leaves : --n) * step);
+    }
+    for (int i = 0; i < side->count; i++)
+        if (crosses(side, &side->members[i]))
+            draw_crossing(side, &side->members[i], row, line_0);
     for (int i = 0; i < count; i++) {
         const struct arc *a = &arcs[i];
+        const struct member *from = &side->members[a->from];
+        const struct place *to = side->members[a->to].place;
         struct line line = {0};
-        int top = strip - a->level * LANE_HEIGHT - 2 * PT;
-        line_to(&line, places[a->from].link_x, strip);
-        line_to(&line, places[a->from].link_x, top);
-        line_to(&line, places[a->to].into_x, top);
-        line_to(&line, places[a->to].into_x, strip);
-        draw_line(&line, list_colour(s, s->pieces[a->from].list), true);
+        int level = side->strip +
+                    side->way * (side->gap + 2 * PT + a->level * LANE_HEIGHT);
+        line_to(&line, from->place->link_x, side->strip);
+        line_to(&line, from->place->link_x, level);
+        line_to(&line, to->into_x, level);
+        line_to(&line, to->into_x, side->strip);
+        draw_line(&line, list_colour(side, from->list), true);
     }
-    y = strip;
+    y += height;
 }
 
 // ---------------------------------------------------------------------------
@@ -511,8 +481,14 @@ static void draw_strip(const struct snapshot *s, int row, bool ends, int end)
     y += CELL_HEIGHT;
     draw_names(s, row);
     y += height - CELL_HEIGHT;
+    if (s->span_count > 0) {
+        draw_spans(s, row);
+        y += SPAN_HEIGHT;
+    }
     if (!scene->compact)
         draw_offsets(s, row, ends ? end - 2 * PT : PICTURE_WIDTH);
+    if (!scene->compact)
+        draw_lists(span_side(s, LINE_HEIGHT), row);
     y += LINE_HEIGHT + 4 * PT;
 }
 
@@ -534,7 +510,7 @@ static void draw_snapshot(const struct snapshot *s)
     y += 4 * PT;
 
     for (int row = 0; row < rows; row++) {
-        draw_lists(s, row);
+        draw_lists(block_side(s), row);
         draw_strip(s, row, row == rows - 1 && s->on_break, end);
     }
     y += 12 * PT;
@@ -566,8 +542,17 @@ static void draw_legend(void)
         if (!is_shown[i])
             continue;
         snprintf(fill, sizeof fill, "fillcolor=\"%s\"", looks[i].fill);
-        draw_key(&x, fill, looks[i].symbol != NULL ? looks[i].symbol : "",
-                 looks[i].meaning);
+        // The symbol of an end is too long, and the meaning begins with it.
+        bool has_symbol = looks[i].symbol != NULL && i != STYLE_TAIL;
+        draw_key(&x, fill, has_symbol ? looks[i].symbol : "",
+                 i != STYLE_LINKS || back_links_are_shown
+                     ? looks[i].meaning
+                     : "link to the next free block");
+    }
+    if (spans_are_shown) {
+        char fill[40];
+        snprintf(fill, sizeof fill, "fillcolor=\"%s\"", span_fill);
+        draw_key(&x, fill, "", "a span, below what is in it");
     }
     if (names_are_shown)
         draw_key(&x, "style=dashed, color=\"#6e7781\"", "",
@@ -590,23 +575,9 @@ void show_dot(const struct scene *the_scene)
 
     const char *file = strrchr(scene->file, '/');
     out("// Drawn by diagrams/draw from the memory of a running program, as\n"
-        "// %s says. Not to be edited.\n"
-        "digraph \"",
+        "// %s says. Not to be edited.\n",
         file == NULL ? scene->file : file + 1);
-    out_string(scene->title[0] == '\0' ? "heap" : scene->title);
-    out("\" {\n"
-        "  graph [layout=nop2, bgcolor=transparent, pad=0.08,\n"
-        "    outputorder=nodesfirst]\n"
-        "  node [shape=box, style=filled, fixedsize=true, margin=0,"
-        " penwidth=0.75,\n"
-        "    fontsize=9, fontname=\"DejaVu Sans,Verdana,sans-serif\",\n"
-        "    color=\"#57606a\", fontcolor=\"%s\"]\n"
-        "  edge [arrowsize=0.5, penwidth=1]\n"
-        "  // n0 gives all pictures the same width; lines start and end there\n"
-        "  // by name, their places are in pos.\n",
-        inside);
-    begin_node(0, 0, PICTURE_WIDTH, PT);
-    out(", style=invis, label=\"\"]\n");
+    begin_picture(scene->title[0] == '\0' ? "heap" : scene->title);
 
     if (scene->title[0] != '\0') {
         draw_bold(0, y, TITLE_SIZE, scene->title);
@@ -616,5 +587,5 @@ void show_dot(const struct scene *the_scene)
         draw_snapshot(&scene->snapshots[i]);
     if (!scene->compact)
         draw_legend();
-    out("}\n");
+    end_picture();
 }

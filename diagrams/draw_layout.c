@@ -16,6 +16,8 @@ enum {
     FOLDED_WIDTH = 72 * PT, // blocks that are not all drawn
     LEAST_BROKEN = 2000, // bytes; what is shorter is never broken
     NARROW_WIDTH = 14 * PT, // of cells with a symbol
+    WIDER_WIDTH = 20 * PT, // where arrows both arrive and leave, or "end" is
+    SPAN_ARROWS = 20 * PT, // where they do at the right end of a span
     MAX_SCALE = PT, // for one byte
     SCALE_UNIT = 1000,
     MAX_MARKS = 2000,
@@ -43,33 +45,29 @@ static struct need needs[MAX_NEEDS];
 static int need_count;
 
 struct place places[MAX_PIECES];
+struct place span_places[MAX_SPANS];
 
 static long scale; // of a byte, in units of 1/SCALE_UNIT
 static const struct scene *scene;
-
-int text_width(const char *s, int size)
-{
-    // Of DejaVu Sans, in thousandths of the size, rounded up.
-    static const short small[26] = {620, 640, 550, 640, 620, 360, 640, 640, 280,
-                                    280, 580, 280, 980, 640, 620, 640, 640, 420,
-                                    530, 400, 640, 600, 820, 600, 600, 530};
-    int width = 0;
-    for (; *s != '\0'; s++) {
-        if (*s >= 'a' && *s <= 'z')
-            width += small[*s - 'a'];
-        else if (strchr(" .,:;'|!()-/I", *s) != NULL)
-            width += 400;
-        else
-            width += *s >= '0' && *s <= '9' ? 640 : 840;
-    }
-    return width * (size / 10) / 100;
-}
 
 const char *break_text(const struct snapshot *s)
 {
     static char text[40];
     snprintf(text, sizeof text, "break +%zu", s->break_at);
     return text;
+}
+
+const char *list_label(const char *list)
+{
+    static char label[MAX_TEXT];
+    snprintf(label, sizeof label, "list of %s", list);
+    return label;
+}
+
+bool is_in_span(const struct snapshot *s, const struct piece *p)
+{
+    return p->list != NULL && p->span != NOWHERE &&
+           p->owner == s->spans[p->span].addr;
 }
 
 size_t name_bytes(const struct name *name)
@@ -151,6 +149,29 @@ static int room(const char *name, size_t size, const char *word)
     return widest + 5 * PT;
 }
 
+// span_room returns how wide span n must be: for its text, for its offset
+// beside the arrows of a list, and for the label of a list of its own.
+static int span_room(const struct snapshot *s, int n)
+{
+    const struct span *span = &s->spans[n];
+    char offset[24];
+    snprintf(offset, sizeof offset, "+%zu", span->offset);
+    int widest = text_width(span_text(span), SMALL_SIZE);
+    int beside = text_width(offset, SMALL_SIZE) + SPAN_ARROWS;
+    if (span->list != NULL && beside > widest)
+        widest = beside;
+    for (int i = span->first_piece;
+         i < s->piece_count && s->pieces[i].span == n; i++) {
+        const struct piece *p = &s->pieces[i];
+        if (!p->first || !is_in_span(s, p))
+            continue;
+        int label = text_width(list_label(p->list), SMALL_SIZE) + IN_SPAN_LABEL;
+        if (label > widest)
+            widest = label;
+    }
+    return widest + 8 * PT;
+}
+
 // mark_snapshot adds marks (first) or needs for all that s shows.
 static void mark_snapshot(const struct snapshot *s, bool first)
 {
@@ -165,12 +186,17 @@ static void mark_snapshot(const struct snapshot *s, bool first)
                 add_mark(c->offset + c->bytes);
             } else {
                 add_need(c->offset, c->bytes,
-                         look->symbol != NULL ? NARROW_WIDTH
-                         : c->blocks > 1      ? folded_room(c)
+                         (c->style == STYLE_LINKS && j == 0) ||
+                                 c->style == STYLE_TAIL
+                             ? WIDER_WIDTH
+                         : look->symbol != NULL ? NARROW_WIDTH
+                         : c->blocks > 1        ? folded_room(c)
                                          : room(c->name, c->size, look->word));
             }
         }
     }
+    for (int i = 0; i < s->span_count && !first; i++)
+        add_need(s->spans[i].offset, s->spans[i].bytes, span_room(s, i));
     for (int i = 0; i < s->name_count; i++) {
         const struct name *name = &s->names[i];
         size_t offset = name_offset(s, name);
@@ -185,8 +211,8 @@ static void mark_snapshot(const struct snapshot *s, bool first)
     }
 }
 
-// fold_marks leaves out memory between two marks in a folded piece: that of more
-// than one of its blocks.
+// fold_marks leaves out memory between two marks in a folded piece: that of
+// more than one of its blocks.
 static void fold_marks(const struct piece *p)
 {
     if (p->blocks == 1)
@@ -265,7 +291,10 @@ static void connect_place(const struct piece *p, struct place *place)
     int count = cells_of(p, cells);
     int end = x_of(cells[0].offset + cells[0].bytes) - place->origin;
 
-    if (count > 1 && p->links != 0) {
+    if (cells[0].style == STYLE_LINKS) {
+        place->into_x = place->left + 5 * PT;
+        place->link_x = end - 5 * PT;
+    } else if (count > 1 && p->links != 0) {
         int links_end = x_of(cells[1].offset + cells[1].bytes) - place->origin;
         place->into_x = (place->left + end) / 2;
         place->link_x = (end + links_end) / 2;
@@ -287,6 +316,30 @@ static int row_width(const struct snapshot *s, int i)
     return PICTURE_WIDTH - (text > UNMAPPED_WIDTH ? text : UNMAPPED_WIDTH);
 }
 
+// end_together returns where piece i ends, and if it begins a span, where that
+// ends: it shall be in one row, if it fits.
+static int end_together(const struct snapshot *s, int i)
+{
+    const struct piece *p = &s->pieces[i];
+    if (p->span == NOWHERE || s->spans[p->span].first_piece != i)
+        return x_of(p->offset + p->bytes);
+    return x_of(p->offset + s->spans[p->span].bytes);
+}
+
+// place_span finds the place of span i, after those of its pieces. The arrows
+// arrive and leave at its right end; at the left stands its offset.
+static void place_span(const struct snapshot *s, int i)
+{
+    int first = s->spans[i].first_piece, last = first;
+    while (last + 1 < s->piece_count && s->pieces[last + 1].span == i &&
+           places[last + 1].row == places[first].row)
+        last++;
+    span_places[i] = places[first];
+    span_places[i].right = places[last].right;
+    span_places[i].into_x = places[last].right - SPAN_ARROWS + 3 * PT;
+    span_places[i].link_x = places[last].right - 6 * PT;
+}
+
 int place_pieces(const struct snapshot *s, int *end)
 {
     int row = 0, origin = 0;
@@ -295,9 +348,12 @@ int place_pieces(const struct snapshot *s, int *end)
     for (int i = 0; i < s->piece_count; i++) {
         const struct piece *p = &s->pieces[i];
         int left = x_of(p->offset), right = x_of(p->offset + p->bytes);
+        int together = end_together(s, i);
+        if (together - left > row_width(s, i))
+            together = right;
         if (i == 0) {
             origin = left;
-        } else if (right - origin > row_width(s, i)) {
+        } else if (together - origin > row_width(s, i)) {
             row++;
             origin = left;
         }
@@ -308,6 +364,8 @@ int place_pieces(const struct snapshot *s, int *end)
         connect_place(p, &places[i]);
         *end = places[i].right;
     }
+    for (int i = 0; i < s->span_count; i++)
+        place_span(s, i);
     return row + 1;
 }
 

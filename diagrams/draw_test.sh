@@ -4,10 +4,11 @@
 # usage: sh diagrams/draw_test.sh [NAME]    NAME: only the cases with this in
 #                                           their sentence
 #
-# Works in a copy of the tree with the first three stages.
+# Works in a copy of the tree with the first five stages.
 
-LC_ALL=C
-export LC_ALL
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
 CC=${CC:-cc}
 case $CC in
 *clang*) COMPILER=clang ;;
@@ -15,58 +16,10 @@ case $CC in
 esac
 export COMPILER
 
-root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
-copy=$(mktemp -d) || exit 2
-trap 'rm -rf "$copy"' EXIT
-trap 'exit 1' HUP INT TERM
-only=${1-}
-passed=0 failed=0
-
-# wanted SENTENCE: shall this case run?
-wanted() {
-    case $1 in
-    *"$only"*) return 0 ;;
-    *) return 1 ;;
-    esac
-}
-
-ok() {
-    passed=$((passed + 1))
-    echo "ok - $1"
-}
-
-# not_ok SENTENCE EXPECTED ACTUAL
-not_ok() {
-    failed=$((failed + 1))
-    echo "FAIL - $1"
-    printf '%s\n' "$2" | sed 's/^/       expected: /'
-    printf '%s\n' "$3" | sed 's/^/       actual:   /'
-    echo "       again:    sh diagrams/draw_test.sh '$1'"
-}
-
-# equal SENTENCE EXPECTED ACTUAL
-equal() {
-    wanted "$1" || return
-    if [ "$2" = "$3" ]; then
-        ok "$1"
-    else
-        not_ok "$1" "$2" "$3"
-    fi
-}
-
-# contains SENTENCE PART ACTUAL
-contains() {
-    wanted "$1" || return
-    case $3 in
-    *"$2"*) ok "$1" ;;
-    *) not_ok "$1" "... $2 ..." "$3" ;;
-    esac
-}
-
 # ---------------------------------------------------------------------------
 # The copy, with its programs.
 
-cd "$copy" || exit 2
+cd "$tmp" || exit 2
 mkdir -p stages diagrams tests/tools
 cp -R "$root/common" .
 cp "$root/tests/tools/stages" tests/tools/
@@ -81,26 +34,36 @@ compile() {
         -DMM_DEBUG=0 -DMM_COUNTERS=1 -Icommon "$@" || exit 2
 }
 
-# link_stage STAGE PROGRAM OBJECT... links a program with a stage.
+# link_stage STAGE PROGRAM FILE... links a program with a stage.
 link_stage() {
     stage=$1 program=build/$1/$COMPILER-release/$2
     shift 2
     mkdir -p "${program%/*}"
-    compile -o "$program" "$@" check.o fork.o lock.o mm_api.o stats.o \
+    compile "-Istages/$stage" -Idiagrams -o "$program" "$@" common/*.o \
         "stages/$stage"/*.c
 }
 
-compile -c diagrams/*.c common/check.c common/fork.c common/lock.c \
-    common/mm_api.c common/stats.c
-for stage in 01-sbrk-bump 02-linked-list 03-split-coalesce; do
+compile -c diagrams/*.c
+rm common/preload.c common/harden.c
+(cd common && compile -c ./*.c)
+for stage in 01-sbrk-bump 02-linked-list 03-split-coalesce 04-size-classes \
+    05-spans; do
     cp -R "$root/stages/$stage" stages/
     cp -R "$root/diagrams/$stage" diagrams/
+    rm -f "stages/$stage"/mk*.c
+    for chart in "diagrams/$stage"/*.gp; do # chart_test.sh tests charts
+        rm -f "$chart" "${chart%.gp}.svg"
+    done
     link_stage $stage draw draw*.o
 done
 link_stage 01-sbrk-bump process process.o
+link_stage 05-spans diagrams/pagemap diagrams/05-spans/pagemap.c draw_shapes.o
 draw1=build/01-sbrk-bump/$COMPILER-release/draw
 draw2=build/02-linked-list/$COMPILER-release/draw
 draw3=build/03-split-coalesce/$COMPILER-release/draw
+draw4=build/04-size-classes/$COMPILER-release/draw
+draw5=build/05-spans/$COMPILER-release/draw
+pagemap=build/05-spans/$COMPILER-release/diagrams/pagemap
 
 # ---------------------------------------------------------------------------
 # Scenes with errors. Each ends with exit status 1 and one line that says
@@ -222,7 +185,96 @@ equal 'stage 01 is shown as one piece, and what the program remembers' \
           +0         100  a, freed: not used again
         +112           5  b' "$($draw1 notes.scene | shown)"
 
-for draw in $draw1 $draw2 $draw3; do
+# folded SENTENCE SCENE EXPECTED, in a run of three blocks of stage 04.
+folded() {
+    # shellcheck disable=SC2059 # the scene is a format
+    equal "$1" "$3" "$(printf "a = malloc 2048\n$2show x\n" | $draw4 |
+        shown | sed '/ +6192/,$d')"
+}
+
+rising='          +0        6192  3 × 2048 free and headers'
+folded 'equal free blocks are one line if their list rises' 'free a\n' \
+    "$rising, first of class of 2048, last"
+three='b = malloc 2048\nc = malloc 2048\n'
+folded 'equal free blocks are one line if their list falls' \
+    "${three}free a\nfree b\nfree c\n" "$rising, first of class of 2048, last"
+folded 'equal free blocks are not one if their list goes to and fro' \
+    "${three}free b\nfree a\nfree c\nd = malloc 2600\n" \
+'          +0          16  header of a block, next +2064
+         +16        2048  free
+       +2064          16  header of a block, last
+       +2080        2048  free
+       +4128          16  header of a block, first of class of 2048, next +0
+       +4144        2048  free'
+
+printf 'a = malloc 1280\nb = malloc 1200\nc = malloc 40000\nd = malloc 3000
+e = malloc 40000\nfree a\nfree d\nfree c\nshow x\n' >spans.scene
+equal 'stage 05 is shown with its spans, and what is in each' \
+'          +0        8192  span: 1 page, objects of 1280, first of spans with '\
+'objects of 1280, last
+          +0        1280    free, first of objects of the span, next +2560
+       +1280        1200    used: b, asked for 1200
+       +2480          80    wasted: in a used block, but nobody asked for it
+       +2560        5120    4 × 1280 free, last
+       +7680         512    end of the span: too short for an object
+       +8192       40960  span: 5 pages, free, first of spans of 5 pages, last
+      +49152       24576  span: 3 pages, objects of 3072, first of spans with '\
+'objects of 3072, last
+      +49152       24576    8 × 3072 free, first of objects of the span, last
+      +73728       40960  span: 5 pages
+      +73728       40000    used: e, asked for 40000
+     +113728         960    wasted: in a used block, but nobody asked for it
+     +114688      933888  span: 114 pages, free, first of spans of 114 pages, '\
+'last' "$($draw5 spans.scene | shown)"
+
+# Eight objects of 2048 are two spans, without an end.
+eight='a = malloc 2048\nb = malloc 2048\nc = malloc 2048\nd = malloc 2048
+e = malloc 2048\nf = malloc 2048\ng = malloc 2048\nh = malloc 2048\n'
+# shellcheck disable=SC2059 # the scene is a format
+printf "${eight}free d\nfree c\nfree b\nfree g\nfree f\nfree e\nshow x\n" \
+    >neighbours.scene
+equal 'lists of two spans stay apart, even if their objects are neighbours' \
+'          +0        8192  span: 1 page, objects of 2048, last
+          +0        2048    used: a, asked for 2048
+       +2048        6144    3 × 2048 free, first of objects of the span, last
+       +8192        8192  span: 1 page, objects of 2048, first of spans with '\
+'objects of 2048, next +0
+       +8192        6144    3 × 2048 free, first of objects of the span, last
+      +14336        2048    used: h, asked for 2048' \
+    "$($draw5 neighbours.scene | shown | sed '/spans of 126/d')"
+$draw5 --dot spans.scene >spans.dot
+# pictured WHAT LABEL: the picture of that scene has it.
+pictured() {
+    contains "a picture of spans has $1" "label=\"$2\"" "$(cat spans.dot)"
+}
+pictured 'a span with its objects' '1 page, objects of 1280'
+pictured 'a span without' '5 pages'
+pictured 'a large block' 'e\n40000\nused'
+pictured 'free pages' 'free'
+pictured 'a fold' '4 &times; 1280\nfree'
+pictured 'the list of a span' 'list of objects of the span\l'
+pictured 'a list of spans' 'list of spans of 5 pages\l'
+pictured 'the end of a span' 'end of the span: too short for an object\l'
+
+printf 'a = malloc 100\nshow x\nb = malloc 3000000\nshow y\n' >regions.scene
+# How far the regions lie apart is up to the stage.
+equal 'offsets count from the lowest region, even if it came last' \
+'a at n
+b at +0
+a at n' "$($draw5 regions.scene | awk '/: [ab], asked/ {
+        if ($4 == "a," && a == "")
+            a = $1
+        print substr($4, 1, 1), "at", a != "+0" && $1 == a ? "n" : $1
+    }')"
+
+actual=$(for _ in 1 2 3 4 5 6 7 8 9 10; do
+    for _ in 1 2 3 4 5 6 7 8 9 10; do $pagemap 2>&1 | cksum; done
+done | uniq -c | wc -l)
+equal 'a hundred runs draw the same page map' 1 "$actual"
+equal 'no addresses are shown (pagemap)' '' \
+    "$($pagemap | grep -E '0x|[0-9]{9}')"
+
+for draw in $draw1 $draw2 $draw3 $draw4 $draw5; do
     stage=${draw#build/}
     stage=${stage%%/*}
     for format in --dot --text; do
@@ -242,12 +294,13 @@ done
 # ---------------------------------------------------------------------------
 # generate --check. Each case changes one thing, looks, and changes it back.
 
-# check_fails SENTENCE MESSAGE: generate --check must fail with this message.
+# check_fails SENTENCE MESSAGE [STAGES]: generate --check must fail with this
+# message.
 check_fails() {
-    actual=$(sh diagrams/generate --check 2-3 2>&1) &&
+    actual=$(sh diagrams/generate --check "${3:-2-3}" 2>&1) &&
         actual='it is content (exit status 0)'
     contains "generate --check notices $1" "$2" "$actual"
-    rm -rf diagrams && cp -R "$copy/saved" diagrams
+    rm -rf diagrams && cp -R "$tmp/saved" diagrams
 }
 
 contains 'generate --check is content with the committed pictures' \
@@ -269,9 +322,9 @@ check_fails 'a missing .svg' 'diagrams/concepts/process.svg is missing'
 rm diagrams/03-split-coalesce/split.scene
 check_fails 'a picture without a scene' \
     'diagrams/03-split-coalesce/split.svg: nothing draws it any more'
-mkdir diagrams/04-gone && touch diagrams/04-gone/x.dot
+mkdir diagrams/99-gone && touch diagrams/99-gone/x.dot
 check_fails 'a directory without a stage' \
-    'diagrams/04-gone/x.dot: nothing draws it any more'
+    'diagrams/99-gone/x.dot: nothing draws it any more'
 echo 'free nobody' >>diagrams/02-linked-list/list.scene
 check_fails 'a scene with an error' "no block is named 'nobody'"
 mv $draw2 $draw2.away
@@ -284,6 +337,22 @@ check_fails 'a stage that has changed' "$dot2 differs"
 cp "$root/stages/02-linked-list/malloc.c" stages/02-linked-list/
 link_stage 02-linked-list draw draw*.o
 
+dot5=diagrams/05-spans/pagemap.dot
+sed -i 's/objects of 48/objects of 49/' $dot5
+check_fails 'a changed .dot of a program' "$dot5 differs" 5
+rm diagrams/05-spans/pagemap.c
+check_fails 'a picture without its program' "$dot5: nothing draws it any more" 5
+mv $pagemap $pagemap.away
+check_fails 'a program of a picture that was not built' \
+    "$pagemap is not there: make draw builds it" 5
+sed -i 's/MIDDLE_BITS = 12/MIDDLE_BITS = 11/; s/ROOT_BITS == 12/ROOT_BITS == 13/' \
+    stages/05-spans/pagemap.c
+link_stage 05-spans diagrams/pagemap diagrams/05-spans/pagemap.c draw_shapes.o
+check_fails 'a page map with other tables' \
+    'pagemap: the tables are not as large as they are drawn' 5
+cp "$root/stages/05-spans/pagemap.c" stages/05-spans/
+mv $pagemap.away $pagemap
+
 if [ "$(dot -V 2>&1)" = 'dot - graphviz version 2.43.0 (0)' ] &&
     fc-list | grep -q '/DejaVuSans\.ttf'; then
     sed -i 's/#a9d3f5/#ff0000/' diagrams/02-linked-list/list.svg
@@ -292,7 +361,7 @@ if [ "$(dot -V 2>&1)" = 'dot - graphviz version 2.43.0 (0)' ] &&
         diagrams/concepts/process.dot
     check_fails 'text that does not fit' 'too small'
 else
-    echo 'skipped: the .svg are not those of this Graphviz'
+    skip 'the .svg are compared' 'they are not those of this Graphviz'
 fi
 
 echo 'show once more' >>diagrams/02-linked-list/list.scene
@@ -303,5 +372,4 @@ contains 'generate changes nothing the second time' '0 files changed' \
 sh diagrams/generate --check 99 >out 2>&1
 equal 'generate refuses a stage that there is not' 2 $?
 
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ] && [ $passed -gt 0 ]
+totals

@@ -14,7 +14,7 @@ static const char *label(const struct cell *c)
 {
     static char text[MAX_LABEL];
     text[0] = '\0';
-    if (c->style == STYLE_HEADER || c->style == STYLE_FENCE)
+    if (looks[c->style].symbol != NULL)
         return looks[c->style].word;
     if (c->name != NULL)
         append(text, sizeof text, "%s ", c->name);
@@ -41,7 +41,15 @@ static int columns(const struct cell *c)
     return width > least ? width : least;
 }
 
-// draw_strip draws all cells in address order.
+// begun_span returns the span that begins with piece i; NULL: none does.
+static const struct span *begun_span(const struct snapshot *s, int i)
+{
+    int span = s->pieces[i].span;
+    return span != NOWHERE && s->spans[span].first_piece == i ? &s->spans[span]
+                                                              : NULL;
+}
+
+// draw_strip draws all cells in address order. Spans have lines of their own.
 static void draw_strip(const struct snapshot *s)
 {
     int column = 0;
@@ -50,6 +58,12 @@ static void draw_strip(const struct snapshot *s)
         struct cell cells[MAX_CELLS];
         int count = cells_of(&s->pieces[i], cells);
         int width = 0;
+        if (i > 0 && s->pieces[i].span != s->pieces[i - 1].span) {
+            out("|\n");
+            column = 0;
+        }
+        if (begun_span(s, i) != NULL)
+            out("    span: %s\n", span_text(begun_span(s, i)));
         for (int j = 0; j < count; j++)
             if (cells[j].style != STYLE_LINKS)
                 width += columns(&cells[j]) + 1;
@@ -68,26 +82,50 @@ static void draw_strip(const struct snapshot *s)
     out(s->on_break ? "%s| break\n" : "%s|\n", column == 0 ? "    " : "");
 }
 
-// describe_list prints where piece p is on a list.
-static void describe_list(const struct snapshot *s, const struct piece *p)
+// describe_list prints where something is on a list. next is NULL at its end.
+static void describe_list(const char *list, bool first, const size_t *next)
 {
-    if (p->list == NULL)
+    if (list == NULL)
         return;
-    if (p->first)
-        out(", first of %s", p->list);
-    if (p->next == NOWHERE)
+    if (first)
+        out(", first of %s", list);
+    if (next == NULL)
         out(", last");
     else
-        out(", next +%zu", s->pieces[p->next].offset);
+        out(", next +%zu", *next);
+}
+
+// list_piece prints where piece p is on a list.
+static void list_piece(const struct snapshot *s, const struct piece *p)
+{
+    describe_list(p->list, p->first,
+                  p->next == NOWHERE ? NULL : &s->pieces[p->next].offset);
+}
+
+// list_span prints a line for a span.
+static void list_span(const struct snapshot *s, const struct span *span)
+{
+    out("  %+10td  %10zu  span: %s%s", (ptrdiff_t)span->offset, span->bytes,
+        span_text(span), span->is_free ? ", free" : "");
+    describe_list(span->list, span->first,
+                  span->next == NOWHERE ? NULL : &s->spans[span->next].offset);
+    out("\n");
+}
+
+// indent returns what shifts the line of a piece that lies in a span.
+static const char *indent(const struct piece *p)
+{
+    return p->span != NOWHERE ? "  " : "";
 }
 
 // list_fold prints a folded piece, whose last cell is c: one line for all.
 static void list_fold(const struct snapshot *s, const struct piece *p,
                       const struct cell *c)
 {
-    out("  %+10td  %10zu  %zu %s %zu %s and headers", (ptrdiff_t)p->offset,
-        p->bytes, c->blocks, times, c->size, looks[c->style].word);
-    describe_list(s, p);
+    out("  %+10td  %10zu  %s%zu %s %zu %s%s", (ptrdiff_t)p->offset, p->bytes,
+        indent(p), c->blocks, times, c->size, looks[c->style].word,
+        p->header != 0 ? " and headers" : "");
+    list_piece(s, p);
     out("\n");
 }
 
@@ -98,6 +136,10 @@ static void list_cells(const struct snapshot *s)
         const struct piece *p = &s->pieces[i];
         struct cell cells[MAX_CELLS];
         int count = cells_of(p, cells);
+        if (begun_span(s, i) != NULL)
+            list_span(s, begun_span(s, i));
+        if (p->body == STYLE_PAGES)
+            continue; // the line of the span says it all
         if (p->blocks > 1) {
             list_fold(s, p, &cells[count - 1]);
             continue;
@@ -106,13 +148,13 @@ static void list_cells(const struct snapshot *s)
             const struct cell *c = &cells[j];
             if (c->style == STYLE_LINKS)
                 continue; // part of the free block
-            out("  %+10td  %10zu  %s",
+            out("  %+10td  %10zu  %s%s",
                 (ptrdiff_t)(c->offset - (c->size - c->bytes)), c->size,
-                looks[c->style].meaning);
+                indent(p), looks[c->style].meaning);
             if (c->name != NULL)
                 out(": %s, asked for %zu", c->name, p->asked);
-            if (j == 0)
-                describe_list(s, p);
+            if (c->offset - (c->size - c->bytes) == p->offset)
+                list_piece(s, p);
             out("\n");
         }
     }
@@ -151,4 +193,5 @@ void show_text(const struct scene *scene)
         if (s->is_opaque)
             list_names(s);
     }
+    write_output();
 }

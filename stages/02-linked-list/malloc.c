@@ -353,6 +353,8 @@ void mm_stats(struct mm_stats *out)
 {
     lock_acquire(&global_malloc_lock);
     *out = stats;
+    out->bytes_of_metadata =
+        (stats.mallocs - stats.frees) * sizeof(struct header);
     out->locks_taken = global_malloc_lock.taken;
     out->locks_contended = global_malloc_lock.contended;
     lock_release(&global_malloc_lock);

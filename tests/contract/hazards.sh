@@ -52,6 +52,16 @@ if from $first_with_threads; then
         "$threads" first_thread_ends
     hardened_too freed_by_another 'a block outlives its thread' \
         "$threads" freed_by_another
+    hardened_too thread_local_objects \
+        'destructors of thread-local objects allocate, and make more objects' \
+        "$threads" thread_local_objects
+    hardened_too many_keys 'keys of threads were taken before the first malloc' \
+        "$threads" many_keys
+    hardened_too no_keys 'all keys were taken before the first malloc' \
+        "$threads" no_keys
+    hardened_too opened_in_thread \
+        'a library that allocates is opened, used and closed by threads' \
+        "$threads" opened_in_thread "$programs/libearly.so"
 
     # ---- fork and its relatives
 

@@ -11,87 +11,126 @@
 suite=contract/misuse
 . tests/contract/programs/cases.sh
 
-# The mistakes: each with its name, what it is, and below that what must happen
-#   under a list of all blocks (02) | boundary tags (03-) | with MM_HARDEN=1
-# and, if that differs, under boundary tags with MM_HARDEN=1. "-" is nothing;
-# else it is the message in short, as line_of spells it out.
+# The mistakes: each with its name, what it is, and two lines of what must
+# happen, without and with MM_HARDEN=1. Their cells are for stages with
+#   a list of all blocks (02) | boundary tags (03-04) | spans (05-)
+# and a cell that is left out is like the one before. "-" is nothing; else it is
+# the message in short, as line_of spells it out.
+#
+# Where there are spans, no header lies between two blocks: what is written past
+# a block is in the next one, and nobody notices.
 mistakes() {
     cat <<'END'
 double_free: a block is freed twice
-    freed 48 | freed 48 | freed 64
+    freed 48
+    freed 64
 double_free_with_another_between: p, q and p again are freed
-    freed 48 | freed 48 | freed 64
+    freed 48
+    freed 64
 double_free_by_a_thread: a block is freed again by another thread
-    freed 48 | freed 48 | freed 64
+    freed 48
+    freed 64
 double_free_large: a block of 1 MiB is freed twice
-    freed 1048576 | freed 1048576 | freed 1048592
+    freed 1048576 | freed 1048576 | freed
+    freed 1048592 | freed 1048592 | freed
 double_free_aligned: an aligned block is freed twice
-    freed 48 | freed 48 | freed 64
+    freed 48 | freed 48 | freed 4096
+    freed 64 | freed 64 | freed 4096
 double_free_merged_below: a block is freed that became part of the one below
-    freed 40000 | freed 40000 | freed 40016
+    freed 40000 | freed 40000 | freed
+    freed 40016 | freed 40016 | freed 40960
 double_free_merged_above: a block is freed that took in the one above
-    freed 40000 | freed 80016 | freed 40016
-double_free_given_back: a block is freed that the OS has back
-    foreign | foreign | foreign
+    freed 40000 | freed 80016 | freed
+    freed 40016 | freed 40016 | freed 40960
+double_free_given_back: a block is freed that the OS may have back
+    foreign | foreign | freed
+    foreign | foreign | freed
 double_free_after_realloc_0: a block is freed after realloc(p, 0)
-    freed 48 | freed 48 | freed 64
+    freed 48
+    freed 64
 double_free_after_realloc_moved: a block is freed that realloc moved away
-    freed 48 | freed 48 | freed 64
+    freed 48
+    freed 64
 double_free_after_reuse: a block is freed twice, and reused in between
-    - | - | freed 64
+    -
+    freed 64
 free_stack: a local variable is freed
-    foreign | foreign | foreign
+    foreign
+    foreign
 free_global: a global variable is freed
-    foreign | foreign | foreign
+    foreign
+    foreign
 free_mapping: a page from mmap is freed
-    foreign | foreign | foreign
+    foreign
+    foreign
 free_wild_low: the pointer 0x10 is freed
-    foreign | foreign | foreign
+    foreign
+    foreign
 free_wild_high: a pointer is freed that is no address at all
-    foreign | foreign | foreign
+    foreign
+    foreign
 free_foreign_block: a block of another allocator is freed
-    foreign | foreign | foreign
+    foreign
+    foreign
 free_foreign_break: memory of another user of sbrk is freed
-    nothing | nothing | nothing
+    no_header | no_header | foreign
+    no_header | no_header | foreign
 free_copied_block: a copy of a block, with its header, is freed
-    nothing | nothing | nothing
+    no_header | no_header | no_block
+    no_header | no_header | no_block
 free_interior: an aligned pointer into a block is freed
-    nothing | nothing | nothing
+    no_header | no_header | no_block
+    no_header | no_header | no_block
 free_misaligned: a misaligned pointer into a block is freed
-    nothing | nothing | nothing
-free_end: the end of a block is freed
-    nothing | nothing | nothing
+    no_header | no_header | no_block
+    no_header | no_header | no_block
+free_end: the end of a block is freed, above which nothing is in use
+    no_header | no_header | freed 48
+    no_header | no_header | no_block
 realloc_freed: realloc of a freed block
-    realloc: freed 48 | realloc: freed 48 | realloc: freed 64
+    realloc: freed 48
+    realloc: freed 64
 realloc_stack: realloc of a local variable
-    realloc: foreign | realloc: foreign | realloc: foreign
+    realloc: foreign
+    realloc: foreign
 usable_size_freed: malloc_usable_size of a freed block
-    usable: freed 48 | usable: freed 48 | usable: freed 64
+    usable: freed 48
+    usable: freed 64
 write_below: 16 bytes are written below a block
-    nothing | nothing | nothing
+    no_header | no_header | -
+    no_header | no_header | OTHER: past 64
 write_1_below: a byte is written below a block
-    header 48 | nothing | header 64 | nothing
+    header 48 | no_header | -
+    header 64 | no_header | OTHER: past 64
 write_1_past_40: a byte is written past 40, into what they were rounded up to
-    - | - | past 64
+    -
+    past 64
 write_0_past: a zero byte is written past a block
-    OTHER header 0 | header 48 | past 64
+    OTHER header 0 | header 48 | -
+    past 64
 write_1_past: a byte other than zero is written past a block
-    OTHER header 255 | header 48 | past 64
+    OTHER header 255 | header 48 | -
+    past 64
 write_16_past: 16 bytes are written past a block
-    OTHER header 71748523475265 | header 48 | past 64
+    OTHER header 71748523475265 | header 48 | -
+    past 64
 write_past_large: 16 bytes are written past a block of 1 MiB
-    OTHER header 71748523475265 | header 1048576 | past 1048592
+    OTHER header 71748523475265 | header 1048576 | -
+    past 1048592 | past 1048592 | past 1056768
 write_after_free: the first word of a freed block is written
-    - | malloc: links 48 | written 64
+    - | malloc: links 48
+    written 64
 write_after_free_further_in: another word of a freed block is written
-    - | - | written 64
+    -
+    written 64
 free_sized_wrong: free_sized is told a wrong size
-    - | - | sized: size 48
+    -
+    sized: size 48
 END
 }
 
 # line_of SHORT prints the whole message. POINTER is the one that the mistake
-# is about, OTHER that of the block above. SHORT may begin with another call
+# is about, OTHER that of a block beside it. SHORT may begin with another call
 # than free(POINTER), and a block other than POINTER; it ends with the bytes in
 # the block, where a block is shown.
 line_of() {
@@ -108,7 +147,8 @@ line_of() {
     case $short in
     freed*) what='double free' ;;
     foreign) what='not a block of this allocator' ;;
-    nothing) what='no block starts here, or its header was damaged' ;;
+    no_block) what='no block starts here' ;;
+    no_header) what='no block starts here, or its header was damaged' ;;
     header*) what='something wrote over the header of a block' ;;
     links*) what='something wrote to a block after it was freed' ;;
     past*) what='something wrote past its end' ;;
@@ -143,9 +183,9 @@ happens() {
     fi
 }
 
-# column N prints the Nth cell of $cells; the third, if there is no fourth.
-column() {
-    echo "$cells" | awk -F ' *[|] *' -v n="$1" '{ print (n > NF ? $3 : $n) }'
+# cell CELLS prints the cell of this stage: that number $kind, or the last.
+cell() {
+    echo "$1" | awk -F ' *[|] *' -v n="$kind" '{ print (n > NF ? $NF : $n) }'
 }
 
 compile misuse misuse.c
@@ -153,6 +193,7 @@ case ${STAGE%%-*} in
 01) kind=0 ;;
 02) kind=1 ;;
 03 | 04) kind=2 ;;
+05 | 06) kind=3 ;;
 *)
     echo "FAIL - misuse.sh has no column for $STAGE"
     failed=1
@@ -166,23 +207,20 @@ fi
 
 mistakes | sed 's/^ *//' >"$tmp/mistakes"
 cases=0 stopped=0 stopped_hardened=0
-while IFS= read -r row && IFS= read -r cells; do
+while IFS= read -r row && IFS= read -r plain && IFS= read -r hardened; do
     name=${row%%:*} sentence=${row#*: }
     wanted "$name" || continue
     cases=$((cases + 1))
-    plain=- hardened=-
-    if [ "$kind" -gt 0 ]; then
-        plain=$(column "$kind") hardened=$(column $((kind + 2)))
-    fi
+    [ "$kind" -gt 0 ] || plain=- hardened=-
 
     run "$programs/misuse" "$name"
-    happens "$plain"
+    happens "$(cell "$plain")"
     [ "$outcome" != SIGABRT ] || stopped=$((stopped + 1))
     verdict "$name" "$sentence"
 
     wrong=
     run MM_HARDEN=1 "$programs/misuse" "$name"
-    happens "$hardened"
+    happens "$(cell "$hardened")"
     [ "$outcome" != SIGABRT ] || stopped_hardened=$((stopped_hardened + 1))
     verdict "$name" "$sentence, MM_HARDEN=1"
 done <"$tmp/mistakes"

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "fresh.h"
@@ -187,6 +188,48 @@ TEST(threads_work_alone,
     CHECK_NO_TROUBLE();
 }
 
+// Four producers allocate, and each has a consumer that frees all of it. What
+// is on its way lies in a ring.
+enum { RINGS = 4, RING = 64 };
+static _Atomic(void *) rings[RINGS][RING];
+
+static void *produce_or_consume(void *number)
+{
+    size_t ring = (uintptr_t)number % RINGS;
+    bool produces = (uintptr_t)number < RINGS;
+    uint64_t state = number_from("MM_SEED", 11) + ring;
+    for (uint64_t i = 0; i < operations_each; i++) {
+        _Atomic(void *) *slot = &rings[ring][i % RING];
+        while ((atomic_load(slot) == NULL) != produces)
+            sched_yield();
+        if (produces) {
+            void *p = make_block(&state, i % 100 == 0 ? 100000 : 500);
+            if (p == NULL)
+                abort(); // the consumer would wait for ever
+            atomic_store(slot, p);
+        } else {
+            verify_and_free(atomic_exchange(slot, NULL));
+        }
+    }
+    return NULL;
+}
+
+TEST(producers_and_consumers,
+     "four threads allocate what four others free: all of it arrives, and it"
+     " needs no more memory the longer it takes")
+{
+    struct mm_stats half, whole;
+    operations_each =
+        number_from("MM_OPERATIONS", UNDER_TSAN ? 40000 : 400000) / 8;
+    run_threads(2 * RINGS, produce_or_consume);
+    mm_stats(&half);
+    run_threads(2 * RINGS, produce_or_consume);
+    mm_stats(&whole);
+    CHECK_NO_TROUBLE();
+    CHECK_LE(whole.bytes_from_os, half.bytes_from_os + (8 << 20));
+    CHECK_TRUE(mm_check());
+}
+
 static void *look_inside(void *number)
 {
     (void)number;
@@ -206,6 +249,16 @@ static void *look_inside(void *number)
 static void *work_or_look(void *number)
 {
     return (uintptr_t)number < 2 ? work_alone(number) : look_inside(number);
+}
+
+TEST(eight_threads_work_alone,
+     "eight threads, more than there may be processors, do not either")
+{
+    operations_each =
+        number_from("MM_OPERATIONS", UNDER_TSAN ? 40000 : 200000) / 8;
+    run_threads(8, work_alone);
+    CHECK_NO_TROUBLE();
+    CHECK_TRUE(mm_check());
 }
 
 TEST(looking_inside_while_others_work,
@@ -243,6 +296,45 @@ TEST(blocks_outlive_their_thread,
     CHECK_TRUE(mm_check());
     empty_slots();
     CHECK_NO_TROUBLE();
+}
+
+// A server thread replaces some of the blocks that the one before it left,
+// starts its successor, and ends. (Larson and Krishnan)
+enum { SERVERS = 8, SERVED = 40, GENERATIONS = UNDER_TSAN ? 20 : 100 };
+static void *served[SERVERS][SERVED];
+static pthread_t threads_of[SERVERS][GENERATIONS];
+
+static void *serve(void *number)
+{
+    size_t server = (uintptr_t)number % SERVERS;
+    size_t generation = (uintptr_t)number / SERVERS;
+    uint64_t state = 1 + (uintptr_t)number;
+    for (size_t i = 0; i < 4 * SERVED; i++) {
+        void **slot = &served[server][random_below(&state, SERVED)];
+        verify_and_free(*slot);
+        *slot = make_block(&state, 1000);
+    }
+    if (++generation < GENERATIONS &&
+        pthread_create(&threads_of[server][generation], NULL, serve,
+                       (char *)number + SERVERS) != 0)
+        abort();
+    return NULL;
+}
+
+TEST(threads_hand_blocks_on,
+     "threads that hand their blocks to a successor and end lose none of them")
+{
+    for (size_t i = 0; i < SERVERS; i++)
+        if (pthread_create(&threads_of[i][0], NULL, serve, (void *)i) != 0)
+            abort();
+    for (size_t i = 0; i < SERVERS; i++) {
+        for (size_t g = 0; g < GENERATIONS; g++)
+            pthread_join(threads_of[i][g], NULL);
+        for (size_t k = 0; k < SERVED; k++)
+            verify_and_free(served[i][k]);
+    }
+    CHECK_NO_TROUBLE();
+    CHECK_TRUE(mm_check());
 }
 
 // resident_bytes returns how much memory the process really has.

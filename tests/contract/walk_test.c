@@ -61,10 +61,11 @@ static void free_block(size_t i)
 }
 
 // check_order checks that what is in a region follows it by rising address,
-// lies in it and does not overlap.
+// lies in it and does not overlap; and so the blocks of a span.
 static void check_order(void)
 {
     const struct mm_item *region = NULL;
+    const struct mm_item *span = NULL;
     const char *last_end = NULL;
 
     for (size_t i = 0; i < n_items; i++) {
@@ -74,18 +75,27 @@ static void check_order(void)
         CHECK_LE(item->header, item->size);
         if (item->kind == MM_REGION) {
             region = item;
+            span = NULL;
             last_end = item->addr;
             continue;
         }
+        if (item->kind == MM_SPAN && span != NULL)
+            last_end = item_end(span);
         CHECK_THAT(region != NULL, "item %zu: in no region", i);
         CHECK_THAT((const char *)item->addr >= last_end,
                    "item %zu at %p: expected it above the one before, which "
                    "ends at %p",
                    i, item->addr, (const void *)last_end);
-        last_end = item_end(item);
-        CHECK_THAT(last_end <= item_end(region),
-                   "item %zu ends at %p, its region at %p", i,
-                   (const void *)last_end, (const void *)item_end(region));
+        const struct mm_item *around = region;
+        if (item->kind == MM_BLOCK && span != NULL)
+            around = span;
+        CHECK_THAT(item_end(item) <= item_end(around),
+                   "item %zu ends at %p, what it lies in at %p", i,
+                   (const void *)item_end(item),
+                   (const void *)item_end(around));
+        last_end = item->kind == MM_SPAN ? item->addr : item_end(item);
+        if (item->kind == MM_SPAN)
+            span = item;
     }
 }
 
@@ -131,12 +141,19 @@ static void check_blocks(void)
     CHECK_EQ(used, live);
 }
 
-// find_item returns the item at addr that is on the list of that name.
-static const struct mm_item *find_item(const void *addr, const char *list)
+// are_together tells whether two items are on the same list.
+static bool are_together(const struct mm_item *a, const struct mm_item *b)
+{
+    return a->list != NULL && b->list != NULL && a->owner == b->owner &&
+           strcmp(a->list, b->list) == 0;
+}
+
+// find_item returns the item at addr that is on the list of other.
+static const struct mm_item *find_item(const void *addr,
+                                       const struct mm_item *other)
 {
     for (size_t i = 0; i < n_items; i++)
-        if (items[i].addr == addr && items[i].list != NULL &&
-            strcmp(items[i].list, list) == 0)
+        if (items[i].addr == addr && are_together(&items[i], other))
             return &items[i];
     return NULL;
 }
@@ -148,7 +165,7 @@ static void check_list(const struct mm_item *first)
     size_t on_list = 0;
     size_t firsts = 0;
     for (size_t i = 0; i < n_items; i++) {
-        if (items[i].list == NULL || strcmp(items[i].list, first->list) != 0)
+        if (!are_together(&items[i], first))
             continue;
         on_list++;
         firsts += items[i].first;
@@ -158,7 +175,7 @@ static void check_list(const struct mm_item *first)
     size_t visited = 1;
     const struct mm_item *item = first;
     while (item->next != NULL) {
-        const struct mm_item *next = find_item(item->next, first->list);
+        const struct mm_item *next = find_item(item->next, first);
         CHECK_THAT(next != NULL,
                    "list %s: the item at %p leads to %p, which is not on it",
                    first->list, item->addr, item->next);
@@ -178,8 +195,7 @@ static void check_lists(void)
         }
         bool has_first = items[i].first;
         for (size_t k = 0; k < n_items && !has_first; k++)
-            has_first = items[k].first && items[k].list != NULL &&
-                        strcmp(items[k].list, items[i].list) == 0;
+            has_first = items[k].first && are_together(&items[k], &items[i]);
         CHECK_THAT(has_first, "list %s has no first item", items[i].list);
         if (items[i].first)
             check_list(&items[i]);
@@ -256,7 +272,7 @@ static void check_bytes(void)
     for (size_t i = 0; i < n_items; i++) {
         if (items[i].kind == MM_REGION)
             regions += items[i].size;
-        else if (items[i].state == MM_USED)
+        else if (items[i].kind == MM_BLOCK && items[i].state == MM_USED)
             used += items[i].size - items[i].header;
     }
     CHECK_LE(regions, stats.bytes_from_os);

@@ -51,13 +51,17 @@ TEST(shrinking_cannot_fail,
     char *p = mm_malloc(LARGE);
     memset(p, 0x5A, SMALLER);
 
-    struct rlimit old_limit;
-    getrlimit(RLIMIT_DATA, &old_limit);
-    setrlimit(RLIMIT_DATA, &(struct rlimit){0, old_limit.rlim_max});
+    // Neither the break moves now, nor is anything mapped.
+    struct rlimit data, space;
+    getrlimit(RLIMIT_DATA, &data);
+    getrlimit(RLIMIT_AS, &space);
+    setrlimit(RLIMIT_DATA, &(struct rlimit){0, data.rlim_max});
+    setrlimit(RLIMIT_AS, &(struct rlimit){0, space.rlim_max});
     errno = 4711;
     char *q = mm_realloc(p, SMALLER);
     int error = errno;
-    setrlimit(RLIMIT_DATA, &old_limit);
+    setrlimit(RLIMIT_DATA, &data);
+    setrlimit(RLIMIT_AS, &space);
 
     CHECK_PTR_EQ(q, p);
     CHECK_EQ(error, 4711);

@@ -16,14 +16,26 @@ static const struct {
     const char *name;
     size_t offset;
 } fields[] = {
-    FIELD(mallocs),       FIELD(frees),
-    FIELD(bytes_in_use),  FIELD(bytes_in_use_peak),
-    FIELD(bytes_from_os), FIELD(bytes_from_os_peak),
-    FIELD(sbrks),         FIELD(mmaps),
-    FIELD(munmaps),       FIELD(madvises),
-    FIELD(locks_taken),   FIELD(locks_contended),
-    FIELD(nodes_visited), FIELD(splits),
+    FIELD(mallocs),
+    FIELD(frees),
+    FIELD(bytes_in_use),
+    FIELD(bytes_in_use_peak),
+    FIELD(bytes_from_os),
+    FIELD(bytes_from_os_peak),
+    FIELD(bytes_of_metadata),
+    FIELD(sbrks),
+    FIELD(mmaps),
+    FIELD(munmaps),
+    FIELD(madvises),
+    FIELD(locks_taken),
+    FIELD(locks_contended),
+    FIELD(nodes_visited),
+    FIELD(splits),
     FIELD(merges),
+    FIELD(span_allocs),
+    FIELD(span_frees),
+    FIELD(batches),
+    FIELD(batch_objects),
 };
 
 TEST(every_counter_has_its_name,

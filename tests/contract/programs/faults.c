@@ -226,7 +226,10 @@ static void work(void)
 // How a run ended, as bits of its exit status.
 enum { GOOD = 64, FAILED = 1, REFUSED = 2, KEPT = 4 };
 
-// run works while calls fail, and again, twice, when none does.
+// What a thread keeps in stock grows for so many rounds.
+enum { ROUNDS = 8 };
+
+// run works while calls fail, and again, often, when none does.
 static int run(bool frees)
 {
     size_t in_use = mallinfo2().uordblks;
@@ -236,7 +239,8 @@ static int run(bool frees)
 
     plan.last = 0; // the fault is over
     n_refused = 0;
-    work();
+    for (int i = 0; i < ROUNDS; i++)
+        work();
     size_t held = mallinfo2().arena;
     work();
     REQUIRE(n_refused == 0);

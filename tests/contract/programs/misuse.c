@@ -159,7 +159,7 @@ static void double_free_merged_above(void)
     free(mistaken(p));
 }
 
-// The OS has the memory back: nobody may read a header there.
+// The OS may have the memory back: nobody may read a header there.
 static void double_free_given_back(void)
 {
     char *first = block(LARGE);
@@ -266,8 +266,11 @@ static void free_misaligned(void)
     free(mistaken(p + 1));
 }
 
+// Where blocks have no headers, the end of one can be the start of the next. If
+// that is live, nobody can tell what the program meant; here it is not.
 static void free_end(void)
 {
+    release(above);
     free(mistaken(p + SMALL));
 }
 
@@ -296,6 +299,7 @@ static void realloc_stack(void)
 static void write_below(void)
 {
     memset(mistaken(p) - 16, 'A', 16);
+    print(below);
     release(p);
 }
 
@@ -303,6 +307,7 @@ static void write_1_below(void)
 {
     char *last = mistaken(p) - 1;
     *last = (char)~*last;
+    print(below);
     release(p);
 }
 

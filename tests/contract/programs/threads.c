@@ -2,6 +2,7 @@
 
 #include "program.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
@@ -229,6 +230,129 @@ static void freed_by_another(void)
     }
 }
 
+// Thread-local objects of C++ are destroyed in the reverse of their order, before
+// thread-specific data. Compilers register them with this function of the C++
+// ABI. A destructor may allocate, free, and register another object.
+int __cxa_thread_atexit_impl(void (*destroy)(void *), void *object,
+                             void *library);
+extern void *__dso_handle;
+
+struct object {
+    size_t size; // of the text
+    size_t left; // so many objects follow it
+    char *text;
+};
+
+static void destroy_object(void *object);
+
+static void make_object(size_t size, size_t left)
+{
+    struct object *object = malloc(sizeof *object);
+    REQUIRE(object != NULL);
+    *object = (struct object){.size = size, .left = left, .text = malloc(size)};
+    REQUIRE(object->text != NULL);
+    fill(object->text, size, left);
+    REQUIRE(__cxa_thread_atexit_impl(destroy_object, object, &__dso_handle) ==
+            0);
+}
+
+static void destroy_object(void *argument)
+{
+    struct object *object = argument;
+    REQUIRE(is_filled(object->text, object->size, object->left));
+    free(object->text);
+    work(object->left);
+    if (object->left > 0)
+        make_object(object->size * 3, object->left - 1);
+    free(object);
+    atomic_fetch_add(&destroyed, 1);
+}
+
+// In odd threads, the first call of malloc is that of an object.
+static void *end_with_objects(void *number)
+{
+    if ((uintptr_t)number % 2 == 0)
+        work(1);
+    for (size_t i = 0; i < 5; i++)
+        make_object(100 + i * 1000, i);
+    store(0, 1); // and thread-specific data, too
+    return NULL;
+}
+
+static void thread_local_objects(void)
+{
+    enum { TIMES = 50, OBJECTS = 1 + 2 + 3 + 4 + 5 };
+    REQUIRE(pthread_key_create(&keys[0], destroy) == 0);
+    for (size_t i = 0; i < TIMES; i++) {
+        pthread_t one = start(end_with_objects, (void *)0, 0);
+        pthread_t other = start(end_with_objects, (void *)1, 0);
+        join(one);
+        join(other);
+    }
+    REQUIRE(destroyed == (size_t)2 * TIMES * (OBJECTS + ROUNDS));
+}
+
+// Keys may be taken before the first malloc: for those above 32, the C library
+// allocates memory in each thread that uses one; or there is none left.
+static void take_keys(int argc, char **argv, char **environment)
+{
+    (void)environment;
+    pthread_key_t key;
+    const char *name = argc > 1 ? argv[1] : "";
+    size_t n = strcmp(name, "many_keys") == 0 ? 40
+               : strcmp(name, "no_keys") == 0 ? SIZE_MAX
+                                              : 0;
+    while (n > 0 && pthread_key_create(&key, NULL) == 0)
+        n--;
+}
+
+__attribute__((section(".preinit_array"),
+               used)) static void (*preinit)(int, char **, char **) = take_keys;
+
+static void keys_are_taken(void)
+{
+    for (size_t i = 0; i < 50; i++)
+        first_calls_at_once();
+    work(1);
+}
+
+// A library that allocates in its constructor is opened in one thread, what it
+// allocated freed in another, and the library closed in a third.
+static const char *library_path;
+static void *library;
+
+static void *open_library(void *unused)
+{
+    library = dlopen(library_path, RTLD_NOW);
+    REQUIRE(library != NULL);
+    return unused;
+}
+
+static void *free_its_block(void *unused)
+{
+    void **block = dlsym(library, "library_block");
+    REQUIRE(block != NULL && is_filled(*block, 300, 1));
+    free(*block);
+    return unused;
+}
+
+static void *close_library(void *unused)
+{
+    work(1);
+    REQUIRE(dlclose(library) == 0);
+    return unused;
+}
+
+static void opened_in_thread(void)
+{
+    for (size_t i = 0; i < 50; i++) {
+        join(start(open_library, NULL, 0));
+        join(start(free_its_block, NULL, 0));
+        join(start(close_library, NULL, 0));
+        REQUIRE(dlopen(library_path, RTLD_NOW | RTLD_NOLOAD) == NULL);
+    }
+}
+
 static const struct named_case cases[] = {
     {"first_calls_at_once", first_calls_at_once},
     {"key_destructors", key_destructors},
@@ -236,11 +360,16 @@ static const struct named_case cases[] = {
     {"smallest_stack", smallest_stack},
     {"first_thread_ends", first_thread_ends},
     {"freed_by_another", freed_by_another},
+    {"thread_local_objects", thread_local_objects},
+    {"many_keys", keys_are_taken},
+    {"no_keys", keys_are_taken},
+    {"opened_in_thread", opened_in_thread},
     {NULL, NULL},
 };
 
 int main(int argc, char **argv)
 {
+    library_path = argc > 2 ? argv[2] : "";
     run_case(argc, argv, cases);
     return 0;
 }

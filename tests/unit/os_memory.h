@@ -1,0 +1,79 @@
+// os_memory.h - takes the place of mmap and munmap for the stage under test, so
+// that a test sees what is asked of the OS, knows where it lies, and can
+// refuse.
+//
+// Each mapping lies right below the one before, at a multiple of PAGE_SIZE, in
+// a part of the address space that is kept free for them; the allocator asks
+// for just that, and in most processes it gets it. Nothing else in the process
+// calls these two, for they are hidden in the test program, which the stage is
+// linked with.
+//
+// Include it in one file of a program.
+
+#ifndef UNIT_OS_MEMORY_H
+#define UNIT_OS_MEMORY_H
+
+#include <errno.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "bits.h"
+#include "heap.h"
+
+enum { OS_PAGES = 1 << 17 }; // 1 GiB; what is not used costs nothing
+
+static struct {
+    char *low; // the lowest address handed out so far; NULL: none
+    char *end; // of the part of the address space
+    size_t calls; // of mmap
+    size_t refuse; // calls above this number of bytes fail
+    size_t refuse_just; // and so do calls for just that number; 0: none
+    size_t fail_from; // so does the call with this number, and all after it
+    size_t last; // bytes of the last call
+    size_t skew; // the next mapping lies so many bytes lower
+    bool keep; // munmap fails
+    size_t largest; // bytes of the largest call since a test set this to 0
+    char *largest_at; // and where that is
+} os = {.refuse = SIZE_MAX, .fail_from = SIZE_MAX};
+
+void *mmap(void *p, size_t size, int protection, int flags, int fd,
+           off_t offset)
+{
+    size_t bytes = (size_t)OS_PAGES * PAGE_SIZE;
+    if (os.low == NULL) {
+        os.low =
+            (char *)syscall(SYS_mmap, NULL, bytes + PAGE_SIZE, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        os.low += padding_to(os.low, PAGE_SIZE) + bytes;
+        os.end = os.low;
+    }
+    (void)p;
+    os.calls++;
+    os.last = size;
+    if (size > os.refuse || size == os.refuse_just ||
+        os.calls >= os.fail_from || size > bytes - (size_t)(os.end - os.low)) {
+        errno = EAGAIN; // the allocator must say ENOMEM, whatever the OS said
+        return MAP_FAILED;
+    }
+    os.low -= round_up(size, PAGE_SIZE) + os.skew;
+    os.skew = 0;
+    if (size > os.largest) {
+        os.largest = size;
+        os.largest_at = os.low;
+    }
+    return (void *)syscall(SYS_mmap, os.low, size, protection,
+                           flags | MAP_FIXED, fd, offset);
+}
+
+int munmap(void *p, size_t size)
+{
+    if (os.keep) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return (int)syscall(SYS_munmap, p, size);
+}
+
+#endif
