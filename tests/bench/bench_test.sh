@@ -267,7 +267,9 @@ void *malloc(size_t size)
     if (++calls >= 1000000) {
         FAULT;
     }
-    return before = __libc_malloc(size);
+    void *p = __libc_malloc(size);
+    before = p;
+    return p;
 }
 // All in one: a program may be linked with another malloc, as redis-server.
 void free(void *p) { __libc_free(p); }

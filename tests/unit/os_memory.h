@@ -73,6 +73,15 @@ int munmap(void *p, size_t size)
         errno = EAGAIN;
         return -1;
     }
+    // What goes back from the low end is the place for the next mapping, and
+    // what goes back of the largest is not part of it.
+    if (p == os.low)
+        os.low += size;
+    if ((char *)p >= os.largest_at && (char *)p < os.largest_at + os.largest) {
+        if (p == os.largest_at)
+            os.largest_at += size;
+        os.largest -= size;
+    }
     return (int)syscall(SYS_munmap, p, size);
 }
 
