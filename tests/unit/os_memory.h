@@ -82,7 +82,13 @@ int munmap(void *p, size_t size)
             os.largest_at += size;
         os.largest -= size;
     }
-    return (int)syscall(SYS_munmap, p, size);
+    // Kept free for the next mapping: the stack of a thread may not go there.
+    return (void *)syscall(SYS_mmap, p, size, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+                               MAP_FIXED,
+                           -1, 0) == p
+               ? 0
+               : -1;
 }
 
 #endif
