@@ -306,22 +306,25 @@ static void find_links(struct piece *p, const struct piece *next)
 }
 
 // are_alike tells whether p and the piece above it are equal free blocks of one
-// list.
+// list, or of none.
 static bool are_alike(const struct piece *p)
 {
     const struct piece *q = p + 1;
     return p->body == STYLE_FREE && q->body == STYLE_FREE &&
-           is_same_list(p, q) && p->span == q->span && p->bytes == q->bytes &&
+           (is_same_list(p, q) || (p->list == NULL && q->list == NULL)) &&
+           p->span == q->span && p->bytes == q->bytes &&
            p->header == q->header && p->offset + p->bytes == q->offset;
 }
 
 // stretch returns how many pieces from i on are alike and follow each other on
-// their list: the next by rising address if is_up, else by falling.
+// their list, if there is one: the next by rising address if is_up, else by
+// falling.
 static int stretch(int i, bool is_up)
 {
     int end = i + 1;
     while (end < walked_count && are_alike(&walked[end - 1]) &&
-           (is_up ? walked[end - 1].next == end : walked[end].next == end - 1))
+           (walked[end].list == NULL || (is_up ? walked[end - 1].next == end
+                                               : walked[end].next == end - 1)))
         end++;
     return end - i;
 }

@@ -13,12 +13,15 @@ suite=contract/misuse
 
 # The mistakes: each with its name, what it is, and two lines of what must
 # happen, without and with MM_HARDEN=1. Their cells are for stages with
-#   a list of all blocks (02) | boundary tags (03-04) | spans (05-)
+#   a list of all blocks (02) | boundary tags (03-04) | spans (05-06)
+#       | a bit for each block (07-)
 # and a cell that is left out is like the one before. "-" is nothing; else it is
 # the message in short, as line_of spells it out.
 #
 # Where there are spans, no header lies between two blocks: what is written past
-# a block is in the next one, and nobody notices.
+# a block is in the next one, and nobody notices. Where there are bits, nothing
+# of the allocator is in a free block, either: what is written there damages
+# nothing, and hides nothing.
 mistakes() {
     cat <<'END'
 double_free: a block is freed twice
@@ -29,6 +32,9 @@ double_free_with_another_between: p, q and p again are freed
     freed 64
 double_free_by_a_thread: a block is freed again by another thread
     freed 48
+    freed 64
+double_free_overwritten: a block is freed twice, and overwritten in between
+    freed 48 | freed 48 | malloc: links 48 | freed 48
     freed 64
 double_free_large: a block of 1 MiB is freed twice
     freed 1048576 | freed 1048576 | freed
@@ -118,7 +124,7 @@ write_past_large: 16 bytes are written past a block of 1 MiB
     OTHER header 71748523475265 | header 1048576 | -
     past 1048592 | past 1048592 | past 1056768
 write_after_free: the first word of a freed block is written
-    - | malloc: links 48
+    - | malloc: links 48 | malloc: links 48 | -
     written 64
 write_after_free_further_in: another word of a freed block is written
     -
@@ -194,6 +200,7 @@ case ${STAGE%%-*} in
 02) kind=1 ;;
 03 | 04) kind=2 ;;
 05 | 06) kind=3 ;;
+07) kind=4 ;;
 *)
     echo "FAIL - misuse.sh has no column for $STAGE"
     failed=1

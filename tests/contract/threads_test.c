@@ -316,7 +316,7 @@ static void *serve(void *number)
     }
     if (++generation < GENERATIONS &&
         pthread_create(&threads_of[server][generation], NULL, serve,
-                       (char *)number + SERVERS) != 0)
+                       (void *)((uintptr_t)number + SERVERS)) != 0)
         abort();
     return NULL;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "child.h"
-#include "mlink.h"
+#include "free_objects.h"
 #include "os_memory.h"
 #include "test.h"
 
@@ -153,12 +153,13 @@ TEST(what_was_just_freed_is_next,
 static size_t next_most(size_t most, size_t batch)
 {
     most += most < batch ? 1 : batch;
-    return most < 8192 ? most : 8192;
+    return most < LONGEST_LIST ? most : LONGEST_LIST;
 }
 
 TEST(slow_start,
      "the first refill takes one object, each one more, up to a batch; the list"
-     " may be longer by one each time, and by a batch from there, up to 8192")
+     " may be longer by one each time, and by a batch from there, up to a "
+     "limit")
 {
     static const struct {
         size_t size, batch, refills;
@@ -180,7 +181,8 @@ TEST(slow_start,
             CHECK_EQ(after.batches - before.batches, 1);
             CHECK_EQ(after.batch_objects - before.batch_objects, moved);
         }
-        CHECK_EQ(most == 8192, size == 16);
+        CHECK_TRUE(size != 16 || most == LONGEST_LIST);
+        CHECK_TRUE(size != 32768 || most < LONGEST_LIST);
         release(n);
     }
 }
@@ -192,7 +194,7 @@ TEST(no_list_is_longer_than_it_may_be,
     allocate(1000, 1024);
     size_t most = list_of(1024).max_length;
     size_t i = 0;
-    CHECK_GE(most, 100);
+    CHECK_GE(most, 64);
     struct mm_stats before = stats();
     while (list_of(1024).length < most)
         mm_free(blocks[i++]);
@@ -268,7 +270,7 @@ TEST(a_list_that_is_often_too_long_is_shortened,
     for (size_t i = 0; i < 1000; i++)
         own[i] = mm_malloc(1024);
     size_t most = list_of(1024).max_length;
-    CHECK_GE(most, 300);
+    CHECK_GE(most, LONGEST_LIST < 300 ? LONGEST_LIST : 300);
     allocate_elsewhere(4000, 1024);
     size_t k = 0, times = 0;
     while (k < 4000) {
@@ -313,7 +315,7 @@ TEST(stock_is_limited,
     CHECK_GE(peak, LIMIT - 32768);
 }
 
-// fill_stock frees blocks of 16 KiB, from blocks[*i] on, until one more would
+// fill_stock frees blocks of 32 KiB, from blocks[*i] on, until one more would
 // be too many; none goes back before.
 static void fill_stock(size_t *i)
 {
@@ -329,12 +331,13 @@ TEST(scavenging_gives_back_half_of_the_low_water,
 {
     static void *others[200];
     size_t i = 0;
-    allocate(200, 16384);
+    allocate(200, 32768);
     for (size_t k = 0; k < 200; k++)
         others[k] = mm_malloc(8192);
     size_t most = list_of(8192).max_length;
+    CHECK_GE(most, 60);
     CHECK_EQ(mcentral_batch(size_class_of(8192)), 8);
-    while (list_of(8192).length < 100)
+    while (list_of(8192).length < 60)
         mm_free(others[i++]);
     size_t n_others = i;
 
@@ -342,27 +345,27 @@ TEST(scavenging_gives_back_half_of_the_low_water,
     i = 0;
     fill_stock(&i);
     mm_free(blocks[i++]);
-    CHECK_EQ(list_of(8192).length, 100);
-    CHECK_EQ(list_of(8192).low_water, 100);
+    CHECK_EQ(list_of(8192).length, 60);
+    CHECK_EQ(list_of(8192).low_water, 60);
     CHECK_EQ(list_of(8192).max_length, most);
     // It was not used since then.
     mm_free(blocks[i++]);
-    CHECK_EQ(list_of(8192).length, 50);
-    CHECK_EQ(list_of(8192).low_water, 50);
+    CHECK_EQ(list_of(8192).length, 30);
+    CHECK_EQ(list_of(8192).low_water, 30);
     CHECK_EQ(list_of(8192).max_length, most - 8);
     CHECK_LE(bytes_in_stock(), LIMIT);
-    // 19 of them are needed; of the other 31, 16 are not.
+    // 19 of them are needed; of the other 11, 6 are not.
     void *needed[19];
     for (size_t k = 0; k < 19; k++)
         needed[k] = mm_malloc(8192);
     for (size_t k = 0; k < 19; k++)
         mm_free(needed[k]);
-    CHECK_EQ(list_of(8192).low_water, 31);
+    CHECK_EQ(list_of(8192).low_water, 11);
     fill_stock(&i);
-    CHECK_EQ(list_of(8192).length, 50);
+    CHECK_EQ(list_of(8192).length, 30);
     mm_free(blocks[i++]);
-    CHECK_EQ(list_of(8192).length, 34);
-    CHECK_EQ(list_of(8192).low_water, 34);
+    CHECK_EQ(list_of(8192).length, 24);
+    CHECK_EQ(list_of(8192).low_water, 24);
     CHECK_EQ(list_of(8192).max_length, most - 16);
     CHECK_TRUE(mm_check());
 
@@ -378,7 +381,7 @@ TEST(two_batches_are_not_too_many,
 {
     static void *others[36];
     size_t i = 0;
-    allocate(200, 16384);
+    allocate(200, 32768);
     for (size_t k = 0; k < 36; k++)
         others[k] = mm_malloc(8192);
     CHECK_EQ(list_of(8192).max_length, 16);
@@ -403,7 +406,7 @@ static void *free_and_allocate(void *unused)
     (void)unused;
     mm_free(blocks[0]);
     struct mcache_list list = list_of(1000);
-    troubles += list.length != 1 || (void *)list.head != blocks[0];
+    troubles += list.length != 1 || list_next(&list) != blocks[0];
     void *p = mm_malloc(1000);
     troubles += p != blocks[0];
     mm_free(p);
@@ -618,7 +621,7 @@ TEST(the_stock_serves_a_large_block,
     release(496);
     allocate(496, 2048); // so that the list may be as long as that
     release(496);
-    CHECK_GE(bytes_in_stock(), 1 << 18);
+    CHECK_GE(bytes_in_stock(), 1 << 15); // and all pages are needed
     os.fail_from = os.calls + 1;
     errno = 4711;
     void *p = mm_malloc(1 << 20);
@@ -686,9 +689,6 @@ TEST(threads_without_memory_for_a_cache,
 // Mistakes.
 
 #define DOUBLE_FREE "mm: free(%p): double free (block %p, 1024 bytes)\n"
-#define WRITTEN(call)                                                          \
-    "mm: " call "(%p): something wrote to a block after it was freed"          \
-    " (block %p, 1024 bytes)\n"
 
 static void free_it(void *p)
 {
@@ -764,74 +764,4 @@ TEST(double_free_in_another_stock,
     CHECK_ABORTS(free_it, p, DOUBLE_FREE, p, p);
     mm_free(blocks[1]);
     mm_free(blocks[2]);
-}
-
-static void write_next(void *p)
-{
-    mm_free(p);
-    ((char *)p)[3] ^= 1;
-    mm_malloc(1000);
-}
-
-static void write_seal(void *p)
-{
-    mm_free(p);
-    ((char *)p)[15] ^= 1;
-    mm_malloc(1000);
-}
-
-static void write_second(void *p)
-{
-    mm_free(p);
-    mm_free(blocks[1]);
-    memset(p, 0, 1000);
-    mm_malloc(1000);
-    mm_malloc(1000);
-}
-
-static void write_in_central(void *p)
-{
-    mm_free(p);
-    mcache_flush();
-    memset(p, 0xFF, 1000);
-    mm_malloc(1000);
-}
-
-static void write_before_flush(void *p)
-{
-    mm_free(p);
-    mm_free(blocks[1]);
-    memset(p, 0x11, 8);
-    mcache_flush();
-}
-
-// write_before_batch frees blocks until one more would be too many. Then it
-// writes to p, the last of the batch that goes back.
-static void write_before_batch(void *p)
-{
-    size_t i = 0;
-    while (list_of(1000).length < list_of(1000).max_length)
-        mm_free(blocks[i++]);
-    if (blocks[i - 32] != p)
-        _exit(3);
-    memset(p, 0, 16);
-    mm_free(blocks[i]);
-}
-
-TEST(
-    write_to_a_free_block,
-    "a block that was written to after it was freed is reported when it is"
-    " handed out, from the stock of the thread or the central list, and when it"
-    " goes back")
-{
-    allocate(1000, 1000);
-    void *p = blocks[0];
-    CHECK_ABORTS(write_next, p, WRITTEN("malloc"), p, p);
-    CHECK_ABORTS(write_seal, p, WRITTEN("malloc"), p, p);
-    CHECK_ABORTS(write_second, p, WRITTEN("malloc"), p, p);
-    CHECK_ABORTS(write_in_central, p, WRITTEN("malloc"), p, p);
-    CHECK_ABORTS(write_before_flush, p, WRITTEN("free"), p, p);
-    p = blocks[list_of(1000).max_length - list_of(1000).length - 32];
-    CHECK_ABORTS(write_before_batch, p, WRITTEN("free"), p, p);
-    release(1000);
 }

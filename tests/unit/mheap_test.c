@@ -513,8 +513,13 @@ TEST(memory_is_reused_after_a_refusal,
 {
     struct mspan *s[600];
     size_t n = 0;
-    struct mspan *first = take(2000);
-    give(first);
+    give(take(2000));
+    // So that there are as many structs.
+    while (n < 600)
+        s[n++] = take(1);
+    while (n > 0)
+        give(s[--n]);
+    CHECK_HEAP("free 2000");
     os.fail_from = os.calls + 1;
     while (n < 600 && (s[n] = take(1 + n % 4)) != NULL)
         n++;

@@ -3,159 +3,119 @@
 // msize.c and its tables against those of the Go runtime (Go 1.9 to 1.15, whose
 // 67 classes ours are), and against what the rules promise.
 
-#include <stdio.h>
 #include <string.h>
 
 #include "heap.h"
 #include "test.h"
-
-static const char vectors[] = "tests/vectors/size_classes.txt";
+#include "vectors.h"
 
 // Lines of the file, by what became of them.
 struct lines {
     int checked;
-    int not_applicable; // about dividing by a class size, for other tests
+    int not_applicable; // about dividing by a class size: mspan_vectors_test.c
     int classes; // checked: "c" lines
     int tables; // "t8" and "t128"
     int ranges; // "s"
     int large; // "r"
 };
 
-// next_number reads the number at *at, which must be followed by a space or
-// the end of the line, and moves *at behind both.
-static size_t next_number(const char **at, const char *line)
-{
-    size_t n = 0;
-    int digits = 0;
-
-    for (; **at >= '0' && **at <= '9'; ++*at, digits++)
-        n = n * 10 + (size_t)(**at - '0');
-    CHECK_THAT(digits > 0 && digits < 19, "not a number: %s", line);
-    CHECK_THAT(**at == ' ' || **at == '\0', "not a number: %s", line);
-    if (**at == ' ')
-        ++*at;
-    return n;
-}
-
 // check_class: c CLASS SIZE PAGES MAGIC OBJECTS
-static void check_class(const char *at, const char *line)
+static void check_class(struct vectors *v)
 {
-    unsigned class = (unsigned)next_number(&at, line);
-    size_t size = next_number(&at, line);
-    size_t npages = next_number(&at, line);
-    next_number(&at, line); // to divide by the size: not of this file
-    size_t objects = next_number(&at, line);
+    unsigned class = (unsigned)vectors_number(v);
+    size_t size = vectors_number(v);
+    size_t npages = vectors_number(v);
+    vectors_number(v); // to divide by the size: not of this file
+    size_t objects = vectors_number(v);
 
-    CHECK_THAT(class < NUM_SIZE_CLASSES, "no such class: %s", line);
-    CHECK_EQ(class_size(class), size);
-    CHECK_EQ(class_npages(class), npages);
-    CHECK_EQ(size == 0 ? 0 : npages * PAGE_SIZE / size, objects);
+    CHECK_VECTORS(v, class < NUM_SIZE_CLASSES, "no such class");
+    CHECK_LINE(v, class_size(class), size);
+    CHECK_LINE(v, class_npages(class), npages);
+    CHECK_LINE(v, size == 0 ? 0 : npages * PAGE_SIZE / size, objects);
 }
 
 // check_table: t8 or t128, N, and N classes: of the sizes first, first + unit
 // and so on.
-static void check_table(const uint8_t *table, size_t length, const char *at,
-                        const char *line)
+static void check_table(const uint8_t *table, size_t length, struct vectors *v)
 {
-    CHECK_EQ(next_number(&at, line), length);
+    CHECK_LINE(v, length, vectors_number(v));
     for (size_t i = 0; i < length; i++)
-        CHECK_THAT(next_number(&at, line) == table[i], "entry %zu is %u in: %s",
-                   i, table[i], line);
-    CHECK_THAT(*at == '\0', "more entries than %zu: %s", length, line);
+        CHECK_THAT(vectors_number(v) == table[i], "entry %zu is %u in: %s", i,
+                   table[i], v->line);
 }
 
 // check_range: s LOW HIGH CLASS ROUNDED; *next is the size that must follow.
-static void check_range(const char *at, const char *line, size_t *next)
+static void check_range(struct vectors *v, size_t *next)
 {
-    size_t low = next_number(&at, line);
-    size_t high = next_number(&at, line);
-    size_t class = next_number(&at, line);
-    size_t rounded = next_number(&at, line);
+    size_t low = vectors_number(v);
+    size_t high = vectors_number(v);
+    size_t class = vectors_number(v);
+    size_t rounded = vectors_number(v);
 
     CHECK_THAT(low == *next && low <= high && high <= MAX_SMALL_SIZE,
-               "not the sizes from %zu on: %s", *next, line);
+               "not the sizes from %zu on: %s", *next, v->line);
     for (size_t size = low; size <= high; size++) {
         CHECK_THAT(size_class_of(size) == class,
                    "size %zu has class %u, not: %s", size, size_class_of(size),
-                   line);
+                   v->line);
         CHECK_THAT(round_up_size(size) == rounded,
                    "size %zu is rounded to %zu, not: %s", size,
-                   round_up_size(size), line);
+                   round_up_size(size), v->line);
     }
     *next = high + 1;
 }
 
 // check_large: r SIZE ROUNDED
-static void check_large(const char *at, const char *line)
+static void check_large(struct vectors *v)
 {
-    size_t size = next_number(&at, line);
-    size_t rounded = next_number(&at, line);
+    size_t size = vectors_number(v);
+    size_t rounded = vectors_number(v);
 
-    CHECK_THAT(size > MAX_SMALL_SIZE, "not a large size: %s", line);
+    CHECK_VECTORS(v, size > MAX_SMALL_SIZE, "not a large size");
     CHECK_THAT(round_up_size(size) == rounded, "%zu is rounded to %zu, not: %s",
-               size, round_up_size(size), line);
-}
-
-// starts_with: then *at is what follows the word and a space.
-static bool starts_with(const char *line, const char *word, const char **at)
-{
-    size_t length = strlen(word);
-    *at = line + length + 1;
-    return strncmp(line, word, length) == 0 && line[length] == ' ';
+               size, round_up_size(size), v->line);
 }
 
 // check_line checks one line of the table and counts it.
-static void check_line(const char *line, struct lines *lines, size_t *next)
+static void check_line(struct vectors *v, struct lines *lines, size_t *next)
 {
-    const char *at;
-
-    lines->checked++;
-    if (starts_with(line, "c", &at)) {
-        lines->classes++;
-        check_class(at, line);
-    } else if (starts_with(line, "t8", &at)) {
-        lines->tables++;
-        check_table(size_to_class8, sizeof size_to_class8, at, line);
-    } else if (starts_with(line, "t128", &at)) {
-        lines->tables++;
-        check_table(size_to_class128, sizeof size_to_class128, at, line);
-    } else if (starts_with(line, "s", &at)) {
-        lines->ranges++;
-        check_range(at, line, next);
-    } else if (starts_with(line, "r", &at)) {
-        lines->large++;
-        check_large(at, line);
-    } else {
-        CHECK_THAT(starts_with(line, "m", &at) || starts_with(line, "d", &at),
-                   "not a line of this file: %s", line);
-        lines->checked--;
+    if (vectors_word(v, "m") || vectors_word(v, "d")) {
         lines->not_applicable++;
+        return;
     }
+    lines->checked++;
+    if (vectors_word(v, "c")) {
+        lines->classes++;
+        check_class(v);
+    } else if (vectors_word(v, "t8")) {
+        lines->tables++;
+        check_table(size_to_class8, sizeof size_to_class8, v);
+    } else if (vectors_word(v, "t128")) {
+        lines->tables++;
+        check_table(size_to_class128, sizeof size_to_class128, v);
+    } else if (vectors_word(v, "s")) {
+        lines->ranges++;
+        check_range(v, next);
+    } else {
+        CHECK_VECTORS(v, vectors_word(v, "r"), "no line of this file");
+        lines->large++;
+        check_large(v);
+    }
+    CHECK_VECTORS(v, vectors_is_read(v), "more than was read");
 }
 
 TEST(classes_are_those_of_go,
      "sizes, pages, both look-up tables and every rounded size are those"
      " recorded from the Go runtime")
 {
-    static char line[8192];
     struct lines lines = {0};
     size_t next = 0;
-    bool complete = false;
-    FILE *file = fopen(vectors, "r");
+    struct vectors v;
 
-    CHECK_THAT(file != NULL, "cannot open %s", vectors);
-    CHECK_TRUE(fgets(line, sizeof line, file) != NULL && line[0] == '#');
-    CHECK_TRUE(fgets(line, sizeof line, file) != NULL &&
-               strcmp(line, "table go1.9-1.15 67\n") == 0);
-    while (!complete && fgets(line, sizeof line, file) != NULL) {
-        line[strcspn(line, "\n")] = '\0';
-        complete = strcmp(line, "eof") == 0;
-        if (!complete)
-            check_line(line, &lines, &next);
-    }
-    CHECK_THAT(complete, "%s ends without \"eof\"", vectors);
-    CHECK_TRUE(fgets(line, sizeof line, file) == NULL);
-    fclose(file);
+    vectors_open(&v, "tests/vectors/size_classes.txt");
+    CHECK_TRUE(vectors_next(&v) && strcmp(v.line, "table go1.9-1.15 67") == 0);
+    while (vectors_next(&v))
+        check_line(&v, &lines, &next);
 
     // Nothing was left out: every class, both tables, every size.
     CHECK_EQ(lines.classes, 67);

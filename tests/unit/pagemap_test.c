@@ -127,10 +127,11 @@ TEST(parts_of_an_address_do_not_mix,
      "two addresses that differ in one of the bits of a page number lead to two"
      " spans")
 {
-    struct mspan zero = made_up(FAR_AWAY, 1);
+    uint64_t at = FAR_AWAY + 5 * PAGE_SIZE; // so that no other is 0
+    struct mspan zero = made_up(at, 1);
     map_span(&zero);
     for (unsigned bit = PAGE_SHIFT; bit < 48; bit++) {
-        struct mspan other = made_up(FAR_AWAY ^ UINT64_C(1) << bit, 1);
+        struct mspan other = made_up(at ^ UINT64_C(1) << bit, 1);
         CHECK_NULL(span_of(other.start_addr));
         map_span(&other);
         CHECK_PTR_EQ(span_of(other.start_addr), &other);

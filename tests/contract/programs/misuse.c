@@ -86,16 +86,28 @@ static char *mistaken(const void *address)
     return hidden(address);
 }
 
-// The mistake is made with p, between two other blocks, and two around them.
+static int compare(const void *a, const void *b)
+{
+    uintptr_t q = (uintptr_t) * (char *const *)a,
+              r = (uintptr_t) * (char *const *)b;
+    return q < r ? -1 : q > r;
+}
+
+// The mistake is made with p, between two other blocks, and two around them, by
+// address, in whatever order malloc returned them.
 static char *lowest, *below, *p, *above, *highest;
 
 static void five_blocks(size_t size)
 {
-    lowest = block(size);
-    below = block(size);
-    p = block(size);
-    above = block(size);
-    highest = block(size);
+    char *blocks[5];
+    for (size_t i = 0; i < 5; i++)
+        blocks[i] = block(size);
+    qsort(blocks, 5, sizeof *blocks, compare);
+    lowest = blocks[0];
+    below = blocks[1];
+    p = blocks[2];
+    above = blocks[3];
+    highest = blocks[4];
 }
 
 static void double_free(void)
@@ -123,6 +135,14 @@ static void double_free_by_a_thread(void)
     release(p);
     REQUIRE(pthread_create(&thread, NULL, free_it, mistaken(p)) == 0);
     REQUIRE(pthread_join(thread, NULL) == 0);
+}
+
+// Whatever the allocator keeps in a free block is gone by the second free.
+static void double_free_overwritten(void)
+{
+    release(p);
+    memset(hidden(p), 0, SMALL);
+    free(mistaken(p));
 }
 
 static void double_free_large(void)
@@ -388,6 +408,7 @@ static const struct named_case cases[] = {
     {"double_free", double_free},
     {"double_free_with_another_between", double_free_with_another_between},
     {"double_free_by_a_thread", double_free_by_a_thread},
+    {"double_free_overwritten", double_free_overwritten},
     {"double_free_large", double_free_large},
     {"double_free_aligned", double_free_aligned},
     {"double_free_merged_below", double_free_merged_below},

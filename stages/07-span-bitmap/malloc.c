@@ -1,0 +1,327 @@
+// malloc.c - blocks from spans: small ones are objects, large ones have a span.
+//
+// The heap is pages of 8 KiB, and a span is some of them in a row. A request of
+// up to 32 KiB takes an object of a span that is cut into objects of its class;
+// a larger one takes a span of its own. No block has a header: the page map
+// leads from its address to its span, and the span knows the rest.
+//
+//     small   up to 32 KiB     an object from the cache of the thread
+//     medium  up to 127 pages  a span, from the list of its length or above
+//     large   above            a span, from the treap
+//
+// Locking    A small block needs none here, others mheap.lock. The span of a
+//            live block does not change, so span_of is asked without a lock.
+// TCMalloc   tcmalloc.cc
+// Go         malloc.go
+
+#include "mm.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+
+#include "bits.h"
+#include "check.h"
+#include "heap.h"
+#include "lock.h"
+
+// What all threads count. bytes_in_use goes down by adding a negative number.
+static _Atomic(uint64_t) mallocs;
+static _Atomic(uint64_t) frees;
+static _Atomic(uint64_t) bytes_in_use;
+static _Atomic(uint64_t) bytes_in_use_peak;
+
+// span_of_block returns the span of the live block p. Anything else is a misuse
+// of the function named call.
+static struct mspan *span_of_block(const char *call, const void *p)
+{
+    struct mspan *s = span_of(p);
+
+    // A page that is in the map, but in no span in use, was freed.
+    if (s == NULL)
+        mm_misuse(call, p,
+                  pagemap_get(p) == NULL ? "not a block of this allocator"
+                                         : "double free",
+                  NULL, 0);
+    else if (!mspan_is_object(s, p))
+        mm_misuse(call, p, "no block starts here", NULL, 0);
+    else if (!mspan_is_marked(s, p))
+        mm_misuse(call, p, "double free", p, s->elemsize);
+    return s;
+}
+
+// take_span returns a span of npages pages at a multiple of align, as one
+// object. NULL, with errno ENOMEM, if there is no memory.
+static struct mspan *take_span(size_t npages, size_t align)
+{
+    lock_acquire(&mheap.lock);
+    struct mspan *s = mheap_alloc(npages, align);
+    if (s != NULL) {
+        mspan_init_objects(s, 0);
+        mspan_alloc(s);
+    }
+    lock_release(&mheap.lock);
+    return s;
+}
+
+// hand_out marks and counts the object p of s, and returns it.
+static void *hand_out(struct mspan *s, void *p)
+{
+    mspan_set_mark(s, p);
+    count_shared(&mallocs, 1);
+    count_peak(&bytes_in_use_peak, count_shared(&bytes_in_use, s->elemsize));
+    return p;
+}
+
+// allocate_small returns a block of a class.
+static void *allocate_small(unsigned sizeclass)
+{
+    void *p = mcache_alloc(sizeclass);
+    return p == NULL ? NULL : hand_out(span_of(p), p);
+}
+
+// allocate_large returns a block with a span of its own, at a multiple of
+// align.
+static void *allocate_large(size_t align, size_t size)
+{
+    if (size > PTRDIFF_MAX) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    // No two blocks may have the same address, so even 0 bytes take a page.
+    size_t npages = round_up(size + (size == 0), PAGE_SIZE) / PAGE_SIZE;
+
+    // What this thread has in stock may be what is missing.
+    int saved_errno = errno;
+    struct mspan *s = take_span(npages, align);
+    if (s == NULL && mcache_flush()) {
+        s = take_span(npages, align);
+        if (s != NULL)
+            errno = saved_errno;
+    }
+    if (s == NULL)
+        return NULL;
+    return hand_out(s, s->start_addr);
+}
+
+void *mm_malloc(size_t size)
+{
+    if (size > MAX_SMALL_SIZE)
+        return allocate_large(PAGE_SIZE, size);
+    // Class 1, of 8 bytes, is not aligned for every type.
+    return allocate_small(
+        size_class_of(size < MM_ALIGNMENT ? MM_ALIGNMENT : size));
+}
+
+void *mm_alloc_aligned(size_t align, size_t size)
+{
+    // A span starts on a page; so objects whose size is a multiple of align
+    // start at one, too.
+    if (size <= MAX_SMALL_SIZE && align <= PAGE_SIZE) {
+        unsigned sizeclass = size_class_of(size < align ? align : size);
+        for (; sizeclass < NUM_SIZE_CLASSES; sizeclass++)
+            if (class_size(sizeclass) % align == 0)
+                return allocate_small(sizeclass);
+    }
+    return allocate_large(align, size);
+}
+
+// free_large takes back the span s of a large block.
+static void free_large(struct mspan *s)
+{
+    lock_acquire(&mheap.lock);
+    mheap_free(s);
+    lock_release(&mheap.lock);
+}
+
+void mm_free(void *p)
+{
+    if (p == NULL)
+        return;
+    struct mspan *s = span_of_block("free", p);
+    unsigned sizeclass = s->sizeclass;
+    size_t size = s->elemsize;
+    if (!mspan_clear_mark(s, p)) // another thread freed it a moment ago
+        mm_misuse("free", p, "double free", p, size);
+    count_shared(&frees, 1);
+    count_shared(&bytes_in_use, -(uint64_t)size);
+    if (sizeclass == 0)
+        free_large(s);
+    else
+        mcache_free(sizeclass, p);
+}
+
+size_t mm_block_size(const void *p, const char *call)
+{
+    return span_of_block(call, p)->elemsize;
+}
+
+UNCHECKED void mm_lock_all(void)
+{
+    for (unsigned i = 0; i < NUM_SIZE_CLASSES; i++)
+        lock_acquire(&mcentral[i].lock);
+    lock_acquire(&mheap.lock);
+}
+
+UNCHECKED void mm_unlock_all(void)
+{
+    lock_release(&mheap.lock);
+    for (unsigned i = NUM_SIZE_CLASSES; i > 0; i--)
+        lock_release(&mcentral[i - 1].lock);
+}
+
+// ---------------------------------------------------------------------------
+// Looking inside.
+
+// The names of lists: each is written once, when it is first shown.
+struct list_name {
+    char text[40];
+};
+
+// name_of returns "before number after" in name.
+static const char *name_of(struct list_name *name, const char *before,
+                           size_t number, const char *after)
+{
+    if (name->text[0] == '\0') {
+        struct text t = {0};
+        text_string(&t, before);
+        text_number(&t, number);
+        text_string(&t, after);
+        memcpy(name->text, t.chars, t.length);
+    }
+    return name->text;
+}
+
+// show_span shows the pages of s.
+static void show_span(const struct mspan *s, mm_visit *visit, void *ctx)
+    REQUIRES(mheap.lock)
+{
+    static struct list_name free_names[MAX_LIST_PAGES];
+    static struct list_name partial_names[NUM_SIZE_CLASSES];
+    struct mm_item item = {
+        .kind = MM_SPAN,
+        .state = s->state == MSPAN_FREE ? MM_FREE : MM_USED,
+        .addr = s->start_addr,
+        .size = s->npages * PAGE_SIZE,
+    };
+    const struct mspan_list *list = NULL;
+
+    if (s->state == MSPAN_FREE && s->npages < MAX_LIST_PAGES) {
+        list = &mheap.free[s->npages];
+        item.list =
+            name_of(&free_names[s->npages], "spans of ", s->npages, " pages");
+    } else if (s->state == MSPAN_IN_USE && s->alloc_count < s->nelems) {
+        list = &mcentral[s->sizeclass].partial;
+        item.list = name_of(&partial_names[s->sizeclass],
+                            "spans with objects of ", s->elemsize, "");
+    }
+    if (list != NULL) {
+        item.first = list->first == s;
+        item.next = s->next == NULL ? NULL : s->next->start_addr;
+    }
+    visit(&item, ctx);
+}
+
+// show_objects shows the objects of s, a span in use. What a thread has in
+// stock is free, too, for it is not marked.
+static void show_objects(const struct mspan *s, mm_visit *visit, void *ctx)
+    REQUIRES(mheap.lock)
+{
+    for (size_t i = 0; i < s->nelems; i++) {
+        const char *p = s->start_addr + i * s->elemsize;
+        struct mm_item item = {
+            .kind = MM_BLOCK,
+            .state = mspan_is_marked(s, p) ? MM_USED : MM_FREE,
+            .addr = p,
+            .size = s->elemsize,
+        };
+        visit(&item, ctx);
+    }
+}
+
+// region_end returns where the region that begins with s ends: there is a gap.
+static const char *region_end(const struct mspan *s) REQUIRES(mheap.lock)
+{
+    const struct mspan *next = pagemap_next(mspan_end(s));
+    while (next != NULL && next->start_addr == mspan_end(s)) {
+        s = next;
+        next = pagemap_next(mspan_end(s));
+    }
+    return mspan_end(s);
+}
+
+UNCHECKED void mm_walk(mm_visit *visit, void *ctx)
+{
+    const struct mspan *last = NULL;
+
+    mm_lock_all();
+    for (const struct mspan *s = pagemap_next(NULL); s != NULL;
+         last = s, s = pagemap_next(mspan_end(s))) {
+        if (last == NULL || s->start_addr != mspan_end(last)) {
+            struct mm_item region = {
+                .kind = MM_REGION,
+                .addr = s->start_addr,
+                .size = (size_t)(region_end(s) - s->start_addr),
+            };
+            visit(&region, ctx);
+        }
+        show_span(s, visit, ctx);
+        if (s->state == MSPAN_IN_USE)
+            show_objects(s, visit, ctx);
+    }
+    mm_unlock_all();
+}
+
+// check_objects is mm_check with all locks, after the page heap was checked.
+UNCHECKED static bool check_objects(void)
+{
+    size_t n_partial[NUM_SIZE_CLASSES] = {0};
+    uint64_t taken = 0; // bytes that are neither in a span nor in the page heap
+
+    for (const struct mspan *s = pagemap_next(NULL); s != NULL;
+         s = pagemap_next(mspan_end(s))) {
+        if (s->state == MSPAN_FREE)
+            continue;
+        if (!mspan_check(s))
+            return false;
+        n_partial[s->sizeclass] += s->alloc_count < s->nelems;
+        taken += s->alloc_count * s->elemsize;
+    }
+    for (unsigned sizeclass = 0; sizeclass < NUM_SIZE_CLASSES; sizeclass++)
+        if (!mcentral_check(sizeclass, n_partial[sizeclass]))
+            return false;
+    // Where other threads have caches, nobody knows what is in them.
+    if (MM_COUNTERS && __libc_single_threaded && mcache_mine() != NULL &&
+        taken != bytes_in_use + mcache_mine()->size)
+        return mm_complain("bytes_in_use is the sum of the used blocks", NULL);
+    return true;
+}
+
+UNCHECKED bool mm_check(void)
+{
+    mm_lock_all();
+    bool ok = mheap_check() && check_objects() && mcache_check();
+    mm_unlock_all();
+    return ok;
+}
+
+UNCHECKED void mm_stats(struct mm_stats *out)
+{
+    mm_lock_all();
+    *out = mheap.stats;
+    out->frees = frees; // first: a free counted here has its malloc below
+    out->mallocs = mallocs;
+    out->bytes_in_use = bytes_in_use;
+    out->bytes_in_use_peak = bytes_in_use_peak;
+    out->locks_taken = mheap.lock.taken;
+    out->locks_contended = mheap.lock.contended;
+    for (unsigned i = 0; i < NUM_SIZE_CLASSES; i++) {
+        const struct mcentral *c = &mcentral[i];
+        out->locks_taken += c->lock.taken;
+        out->locks_contended += c->lock.contended;
+        out->nodes_visited += c->nodes_visited;
+        out->batches += c->batches;
+        out->batch_objects += c->batch_objects;
+    }
+    mm_unlock_all();
+}
