@@ -120,7 +120,7 @@ cp -R Makefile common "$tmp/tree"
 cp -R "stages/$first" "$tmp/tree/stages"
 cp tests/*.[ch] "$tmp/tree/tests"
 cp -R tests/tools tests/vectors "$tmp/tree/tests"
-cp tests/unit/msize_test.c "$tmp/tree/tests/unit"
+cp tests/unit/msize_test.c tests/unit/vectors.h "$tmp/tree/tests/unit"
 cd "$tmp/tree" || exit 2
 vectors=tests/vectors/size_classes.txt
 header=stages/$first/sizeclasses.h
