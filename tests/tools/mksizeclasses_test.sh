@@ -146,9 +146,9 @@ caught() {
 
 contains 'without a fault the tests pass' '6 passed, 0 failed' "$(unit_test)"
 caught 'one bit in the size of a class, as recorded' $vectors \
-    's/^c 40 3072 /c 40 3073 /' 'class_size(class): expected == 3073, got 3072'
+    's/^c 40 3072 /c 40 3073 /' 'class_size(class): expected 0xc01, got 0xc00'
 caught 'one bit in the pages of a class, as recorded' $vectors \
-    's/^c 66 32768 4 /c 66 32768 5 /' 'expected == 5, got 4'
+    's/^c 66 32768 4 /c 66 32768 5 /' 'expected 0x5, got 0x4'
 caught 'one bit in a look-up table, as recorded' $vectors \
     's/^\(t128 249 .*\) 66$/\1 67/' 'entry 248 is 66 in'
 caught 'one bit in a range of sizes, as recorded' $vectors \
@@ -156,11 +156,11 @@ caught 'one bit in a range of sizes, as recorded' $vectors \
 caught 'one bit in a large size, as recorded' $vectors \
     's/^r 2467668 2473984/r 2467668 2473985/' 'is rounded to 2473984, not'
 caught 'a kind of line that is not known' $vectors 's/^m 66 /l 66 /' \
-    'not a line of this file'
+    'no line of this file'
 caught 'one bit in class_to_size' "$header" 's/ 3072, / 3073, /' \
-    'expected == 3072, got 3073'
+    'expected 0xc00, got 0xc01'
 caught 'one bit in class_to_allocnpages' "$header" \
-    's/ 10, 7, 4,$/ 10, 7, 5,/' 'expected == 4, got 5'
+    's/ 10, 7, 4,$/ 10, 7, 5,/' 'expected 0x4, got 0x5'
 caught 'one bit in size_to_class8' "$header" \
     's/^    0, 1, 2, 3, 3, 4, 4/    0, 1, 3, 3, 3, 4, 4/' 'entry 2 is 3 in'
 caught 'one bit in size_to_class128' "$header" \
