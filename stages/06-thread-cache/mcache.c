@@ -41,6 +41,10 @@ enum {
 
 static struct mcache no_cache; // all lists are empty, and may not be longer
 
+// Threads that have a cache; guarded by mheap.lock. In the child of a fork, the
+// threads that are not there still count.
+static size_t n_caches;
+
 // Where a thread is in its life.
 enum life { UNBORN, WAITING, LIVE, DEAD };
 
@@ -55,6 +59,7 @@ static struct mcache *new_cache(void)
 {
     lock_acquire(&mheap.lock);
     struct mcache *c = fixalloc_alloc(&mheap.cachealloc);
+    n_caches += c != NULL;
     lock_release(&mheap.lock);
     if (c == NULL)
         return NULL;
@@ -78,6 +83,7 @@ static void end_thread(void)
         return;
     lock_acquire(&mheap.lock);
     fixalloc_free(&mheap.cachealloc, c);
+    n_caches--;
     lock_release(&mheap.lock);
 }
 
@@ -278,6 +284,12 @@ void mcache_free(unsigned sizeclass, void *p)
 const struct mcache *mcache_mine(void)
 {
     return life == LIVE ? current : NULL;
+}
+
+bool mcache_is_only(void)
+{
+    assert_lock_held(&mheap.lock);
+    return life == LIVE && n_caches == 1;
 }
 
 bool mcache_check(void)

@@ -314,6 +314,10 @@ bool mcache_flush(void);
 // mcache_mine returns the cache of the calling thread; NULL: it has none.
 const struct mcache *mcache_mine(void);
 
+// mcache_is_only tells whether the calling thread has a cache, and no other
+// thread has.
+bool mcache_is_only(void) REQUIRES(mheap.lock);
+
 // mcache_check tests the invariants of the cache of the calling thread.
 bool mcache_check(void);
 
