@@ -13,6 +13,7 @@
 #include "check.h"
 #include "child.h"
 #include "os_memory.h"
+#include "sanitizers.h"
 #include "test.h"
 
 // Calls of the page heap, with its lock.
@@ -833,18 +834,7 @@ static void work(size_t n, size_t n_slots, size_t most)
 }
 
 // Under these sanitizers all is slower, and less must do.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define IS_SLOW 1
-#endif
-#elif defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define IS_SLOW 1
-#endif
-#ifdef IS_SLOW
-enum { OPERATIONS = 10000 };
-#else
-enum { OPERATIONS = 100000 };
-#endif
+enum { OPERATIONS = UNDER_TSAN || UNDER_ASAN ? 10000 : 100000 };
 
 TEST(heap_agrees_with_a_map,
      "after every one of 100,000 operations, each page is in one span, a free"

@@ -12,22 +12,11 @@
 
 #include "child.h"
 #include "heap.h"
+#include "sanitizers.h"
 #include "test.h"
 
 // It is for stages whose threads have something to give back.
 _Static_assert(sizeof(struct mcache) > 0, "a thread has a cache");
-
-// ThreadSanitizer cannot start threads in the child of a fork.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#endif
-#ifndef UNDER_TSAN
-#define UNDER_TSAN 0
-#endif
 
 enum { THREADS = 8 };
 
