@@ -252,7 +252,7 @@ static void model_alloc(void)
     // Only if there was nothing free ahead, outside of the window, did the
     // search begin anew.
     if (slot < before)
-        for (size_t i = round_up(before, 64); i < s.nelems; i++)
+        for (size_t i = round_up(before + 1, 64); i < s.nelems; i++)
             CHECK_TRUE(taken[i]);
     taken[slot] = true;
     n_taken++;
