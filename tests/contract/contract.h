@@ -1,5 +1,5 @@
-// contract.h - what several contract tests need: patterns, random numbers and
-// processes of their own.
+// contract.h - what several contract tests need: sizes, patterns and processes
+// of their own.
 //
 // Nothing here calls malloc, so that a test's own bookkeeping is not part of
 // what it observes.
@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "random.h"
 #include "sanitizers.h"
 #include "test.h"
 
@@ -72,6 +73,16 @@ static inline uint64_t live_blocks(void)
     return stats.mallocs - stats.frees;
 }
 
+// random_size returns a size up to most: half of them below its square root,
+// as programs ask for far more small blocks than large ones.
+static inline size_t random_size(uint64_t *state, size_t most)
+{
+    unsigned bits = 64 - (unsigned)__builtin_clzll(most | 1);
+    return (random_next(state) &
+            ((UINT64_C(2) << random_below(state, bits)) - 1)) %
+           (most + 1);
+}
+
 // ---------------------------------------------------------------------------
 // Bytes that depend on a seed and their position, to find out who wrote where.
 
@@ -119,41 +130,6 @@ static inline bool is_zero(const void *p, size_t n)
                    "of %zu",                                                   \
                    #p, wrong_, n_);                                            \
     } while (0)
-
-// ---------------------------------------------------------------------------
-// Random numbers: xorshift64*, by Marsaglia and Vigna. state must not be 0.
-
-static inline uint64_t random_next(uint64_t *state)
-{
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    return *state * UINT64_C(2685821657736338717) >> 16;
-}
-
-// random_below returns a number from 0 to n - 1.
-static inline size_t random_below(uint64_t *state, size_t n)
-{
-    return (size_t)(random_next(state) % n);
-}
-
-// random_size returns a size up to most: half of them below its square root,
-// as programs ask for far more small blocks than large ones.
-static inline size_t random_size(uint64_t *state, size_t most)
-{
-    unsigned bits = 64 - (unsigned)__builtin_clzll(most | 1);
-    return (random_next(state) &
-            ((UINT64_C(2) << random_below(state, bits)) - 1)) %
-           (most + 1);
-}
-
-// number_from returns the number in the environment variable name, or, if it
-// is not set, standard.
-static inline uint64_t number_from(const char *name, uint64_t standard)
-{
-    const char *text = getenv(name);
-    return text == NULL ? standard : strtoull(text, NULL, 0);
-}
 
 // ---------------------------------------------------------------------------
 // Processes. A body returns NULL, or a text that says what went wrong: a check

@@ -8,12 +8,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "child.h"
 #include "free_objects.h"
 #include "os_memory.h"
+#include "random.h"
 #include "test.h"
 
 static struct mm_stats stats(void)
@@ -72,15 +72,6 @@ static void run_threads(size_t n, void *(*body)(void *))
 
 // What threads noticed: they must not check anything themselves.
 static atomic_size_t troubles;
-
-// The same numbers for the same seed. (Marsaglia, Xorshift RNGs)
-static uint64_t random_below(uint64_t *state, uint64_t n)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return (*state >> 16) % n;
-}
 
 // ---------------------------------------------------------------------------
 // Locks.

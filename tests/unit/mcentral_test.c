@@ -15,6 +15,7 @@
 #include "child.h"
 #include "free_objects.h"
 #include "os_memory.h"
+#include "random.h"
 #include "sanitizers.h"
 #include "test.h"
 
@@ -250,15 +251,6 @@ TEST(fewer_when_memory_is_short,
 // Against a model: what was taken and not brought back. All else follows.
 
 static uint64_t seed;
-
-static uint64_t random_below(uint64_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (seed >> 16) % n;
-}
-
 static const size_t sizes[] = {16, 112, 1408, 3072, 8192, 24576, 32768};
 enum { CLASSES = sizeof sizes / sizeof *sizes, HELD = 400 };
 
@@ -272,7 +264,7 @@ static struct {
 static void model_take(size_t m)
 {
     size_t most = HELD - model[m].n;
-    size_t n = 1 + random_below(40);
+    size_t n = 1 + random_below(&seed, 40);
     n = n < most ? n : most;
     if (n == 0)
         return;
@@ -289,7 +281,7 @@ static void model_give(size_t m, size_t n)
     void *back[HELD];
     n = n < model[m].n ? n : model[m].n;
     for (size_t i = 0; i < n; i++) {
-        size_t k = random_below(model[m].n);
+        size_t k = random_below(&seed, model[m].n);
         unsigned char *p = back[i] = model[m].held[k];
         model[m].held[k] = model[m].held[--model[m].n];
         for (size_t j = 0; j < sizes[m]; j++)
@@ -326,20 +318,17 @@ TEST(lists_agree_with_a_model,
      "after each of 2,000 random batches of seven classes, the spans in use are"
      " those of the objects that were taken, and each counts its own")
 {
-    const char *text = getenv("SEED");
-    text = text == NULL ? "1" : text;
-    fprintf(stderr, "SEED=%s\n", text);
-    seed = strtoull(text, NULL, 10) * UINT64_C(0x9E3779B97F4A7C15) | 1;
+    seed = random_start();
     for (size_t m = 0; m < CLASSES; m++)
         model[m].sizeclass = size_class_of(sizes[m]);
     size_t batches = UNDER_TSAN ? 500 : 2000;
     for (size_t i = 0; i < batches; i++) {
-        size_t m = random_below(CLASSES);
+        size_t m = random_below(&seed, CLASSES);
         // Now they rather come, now they rather go.
-        if (random_below(8) < (i / (batches / 8) % 2 == 0 ? 5u : 3u))
+        if (random_below(&seed, 8) < (i / (batches / 8) % 2 == 0 ? 5u : 3u))
             model_take(m);
         else
-            model_give(m, 1 + random_below(40));
+            model_give(m, 1 + random_below(&seed, 40));
         model_check();
     }
     for (size_t m = 0; m < CLASSES; m++) {

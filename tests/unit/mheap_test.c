@@ -7,12 +7,12 @@
 #include "heap.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
 #include "child.h"
 #include "os_memory.h"
+#include "random.h"
 #include "sanitizers.h"
 #include "test.h"
 
@@ -645,27 +645,7 @@ static size_t page_number(const char *p)
 enum { SLOTS = 300 };
 static struct mspan *slots[SLOTS];
 
-// The same numbers for the same seed, on every machine. (Marsaglia, Xorshift)
 static uint64_t seed;
-
-static uint64_t random_below(uint64_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (seed >> 16) % n;
-}
-
-// start_random begins with the seed in the environment, or with a usual one.
-// It prints which: the runner shows that if the test fails.
-static void start_random(void)
-{
-    const char *seed_text = getenv("SEED");
-    if (seed_text == NULL)
-        seed_text = "1";
-    fprintf(stderr, "SEED=%s\n", seed_text);
-    seed = strtoull(seed_text, NULL, 10) * UINT64_C(0x9E3779B97F4A7C15) | 1;
-}
 
 // A run is as many free pages in a row as there are: model_run returns how many
 // begin at a page, 0 if it is not free.
@@ -796,35 +776,41 @@ static void check_spans(void)
 // lists and the set; at most is the longest.
 static size_t random_length(size_t most)
 {
-    switch (random_below(8)) {
+    switch (random_below(&seed, 8)) {
     case 0:
-        return 1 + random_below(most);
+        return 1 + random_below(&seed, most);
     case 1:
-        return 125 + random_below(7);
+        return 125 + random_below(&seed, 7);
     case 2:
-        return 1 + random_below(127);
+        return 1 + random_below(&seed, 127);
     default:
-        return 1 + random_below(12);
+        return 1 + random_below(&seed, 12);
     }
+}
+
+// random_align is mostly a page, sometimes more.
+static size_t random_align(void)
+{
+    bool more = random_below(&seed, 6) == 0;
+    return (size_t)PAGE_SIZE << (more ? random_below(&seed, 7) : 0);
 }
 
 // work does n random operations with so many slots. All is free again then.
 static void work(size_t n, size_t n_slots, size_t most)
 {
-    start_random();
+    seed = random_start();
     give(take(1)); // so that there is an end
     map_top = OS_PAGES;
     model_mark(os.largest_at, 128, NOT_OURS, FREE);
 
     for (size_t i = 0; i < n; i++) {
-        struct mspan **slot = &slots[random_below(n_slots)];
-        if (*slot == NULL)
-            *slot = take_random(
-                random_length(most),
-                (size_t)PAGE_SIZE
-                    << (random_below(6) == 0 ? random_below(7) : 0));
-        else
+        struct mspan **slot = &slots[random_below(&seed, n_slots)];
+        if (*slot == NULL) {
+            size_t npages = random_length(most);
+            *slot = take_random(npages, random_align());
+        } else {
             give_random(slot);
+        }
         check_spans();
     }
     for (size_t i = 0; i < n_slots; i++)

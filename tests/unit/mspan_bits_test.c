@@ -8,11 +8,11 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bits.h"
 #include "child.h"
+#include "random.h"
 #include "sanitizers.h"
 #include "test.h"
 
@@ -50,24 +50,7 @@ static const uint32_t counts[] = {1,   2,   63,  64,  65,  127,  128, 129,
                                   170, 191, 192, 193, 512, 1023, 1024};
 enum { COUNTS = sizeof counts / sizeof *counts };
 
-// The same numbers for the same seed. (Marsaglia, Xorshift RNGs)
 static uint64_t seed;
-
-static uint64_t random_below(uint64_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (seed >> 16) % n;
-}
-
-static void choose_seed(void)
-{
-    const char *text = getenv("SEED");
-    text = text == NULL ? "1" : text;
-    fprintf(stderr, "SEED=%s\n", text);
-    seed = strtoull(text, NULL, 10) * UINT64_C(0x9E3779B97F4A7C15) | 1;
-}
 
 // ---------------------------------------------------------------------------
 // A span that was just cut.
@@ -163,11 +146,11 @@ TEST(full_windows_are_skipped,
 TEST(the_window_shows_the_slots_from_there_on,
      "a window is the inverse of the 64 bits that begin with its slot")
 {
-    choose_seed();
+    seed = random_start();
     make_span(MAX_OBJECTS);
     for (size_t i = 0; i < MAX_OBJECTS / 64; i++)
-        s.alloc_bits[i] = random_below(UINT64_MAX) ^ random_below(1 << 30)
-                                                         << 40;
+        s.alloc_bits[i] = random_below(&seed, UINT64_MAX) ^
+                          random_below(&seed, 1 << 30) << 40;
     for (size_t slot = 0; slot < MAX_OBJECTS; slot += 64) {
         mspan_refill_alloc_cache(&s, slot);
         for (size_t i = 0; i < 64; i++)
@@ -256,14 +239,14 @@ static void model_alloc(void)
             CHECK_TRUE(taken[i]);
     taken[slot] = true;
     n_taken++;
-    marked[slot] = random_below(2) == 0;
+    marked[slot] = random_below(&seed, 2) == 0;
     if (marked[slot])
         mspan_set_mark(&s, p);
 }
 
 static void model_free(void)
 {
-    size_t slot = random_below(s.nelems);
+    size_t slot = random_below(&seed, s.nelems);
     while (!taken[slot])
         slot = (slot + 1) % s.nelems;
     CHECK_EQ(mspan_clear_mark(&s, object(slot)), marked[slot]);
@@ -277,7 +260,7 @@ TEST(
     "after each of 3,000 random steps with spans of 1 to 1024 slots, just those"
     " slots are taken, and marked, that should be")
 {
-    choose_seed();
+    seed = random_start();
     for (size_t i = 0; i < COUNTS; i++) {
         make_span(counts[i]);
         memset(taken, 0, sizeof taken);
@@ -286,7 +269,7 @@ TEST(
         for (size_t step = 0; step < 3000; step++) {
             // Now it rather fills, now it rather empties.
             bool fills = step / (counts[i] + 20) % 2 == 0;
-            if (n_taken == 0 || random_below(8) < (fills ? 7u : 1u))
+            if (n_taken == 0 || random_below(&seed, 8) < (fills ? 7u : 1u))
                 model_alloc();
             else
                 model_free();

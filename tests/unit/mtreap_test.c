@@ -5,10 +5,10 @@
 #include "heap.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "child.h"
+#include "random.h"
 #include "test.h"
 
 // The model: the spans of the treap, in order.
@@ -78,25 +78,7 @@ static struct mspan span_at(size_t page, size_t npages)
     };
 }
 
-// The same numbers for the same seed, on every machine. (Marsaglia, Xorshift)
 static uint64_t seed;
-
-static uint64_t random_below(uint64_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (seed >> 16) % n;
-}
-
-static void start_random(void)
-{
-    const char *seed_text = getenv("SEED");
-    if (seed_text == NULL)
-        seed_text = "1";
-    fprintf(stderr, "SEED=%s\n", seed_text);
-    seed = strtoull(seed_text, NULL, 10) * UINT64_C(0x9E3779B97F4A7C15) | 1;
-}
 
 TEST(an_empty_treap_finds_nothing, "nothing is found in an empty set")
 {
@@ -142,19 +124,19 @@ TEST(treap_agrees_with_a_sorted_array,
     enum { N = 300, OPERATIONS = 20000 };
     static struct mspan spans[N];
     static bool is_in[N];
-    start_random();
+    seed = random_start();
     for (int i = 0; i < OPERATIONS; i++) {
-        size_t k = random_below(N);
+        size_t k = random_below(&seed, N);
         if (is_in[k]) {
             take_out(&spans[k]);
         } else {
             // Few lengths, so that many are the same.
-            size_t most = random_below(2) == 0 ? 5 : 1000;
-            spans[k] = span_at(k * 2000, 128 + random_below(most));
+            size_t most = random_below(&seed, 2) == 0 ? 5 : 1000;
+            spans[k] = span_at(k * 2000, 128 + random_below(&seed, most));
             insert(&spans[k]);
         }
         is_in[k] = !is_in[k];
-        find(random_below(1200));
+        find(random_below(&seed, 1200));
     }
     for (size_t k = 0; k < N; k++)
         if (is_in[k])

@@ -4,9 +4,9 @@
 // right: a map with one character for every 16 bytes.
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "heap_shape.h"
+#include "random.h"
 
 enum { UNIT = 16, HEADER = 16, UNITS = 1 << 20, SLOTS = 200 };
 
@@ -19,27 +19,7 @@ static struct slot {
     size_t size; // as asked for
 } slots[SLOTS];
 
-// The same numbers for the same seed, on every machine. (Marsaglia, Xorshift)
 static uint64_t seed;
-
-static uint64_t random_below(uint64_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed % n;
-}
-
-// start_random begins with the seed in the environment, or with a usual one.
-// It prints which: the runner shows that if the test fails.
-static void start_random(void)
-{
-    const char *seed_text = getenv("SEED");
-    if (seed_text == NULL)
-        seed_text = "1";
-    fprintf(stderr, "SEED=%s\n", seed_text);
-    seed = strtoull(seed_text, NULL, 10) * UINT64_C(0x9E3779B97F4A7C15) | 1;
-}
 
 // unit_of returns the index in the map of an address in the heap.
 static size_t unit_of(const void *p)
@@ -107,21 +87,22 @@ static void check_counters(void)
 // random_size prefers small sizes, but has some of all orders of magnitude.
 static size_t random_size(void)
 {
-    switch (random_below(8)) {
+    switch (random_below(&seed, 8)) {
     case 0:
-        return random_below(40000);
+        return random_below(&seed, 40000);
     case 1:
     case 2:
-        return random_below(2000);
+        return random_below(&seed, 2000);
     default:
-        return random_below(200);
+        return random_below(&seed, 200);
     }
 }
 
 static void fill_slot(struct slot *slot)
 {
     slot->size = random_size();
-    size_t align = (size_t)16 << (random_below(4) == 0 ? random_below(8) : 0);
+    bool aligned = random_below(&seed, 4) == 0;
+    size_t align = (size_t)16 << (aligned ? random_below(&seed, 8) : 0);
     slot->p = mm_aligned_alloc(align, slot->size);
     CHECK_NOT_NULL(slot->p);
     CHECK_ALIGNED(slot->p, align);
@@ -163,13 +144,13 @@ TEST(heap_agrees_with_a_map,
     enum { OPERATIONS = 100000, BETWEEN_CHECKS = 50 };
     memset(map, '.', sizeof map);
     move_break_to(UNIT, 0);
-    start_random();
+    seed = random_start();
 
     for (int i = 0; i < OPERATIONS; i++) {
-        struct slot *slot = &slots[random_below(SLOTS)];
+        struct slot *slot = &slots[random_below(&seed, SLOTS)];
         if (slot->p == NULL)
             fill_slot(slot);
-        else if (random_below(4) == 0)
+        else if (random_below(&seed, 4) == 0)
             resize_slot(slot);
         else
             empty_slot(slot);
@@ -212,9 +193,9 @@ TEST(malloc_takes_the_first_that_fits,
      " its low end; what was freed last is the first on the list")
 {
     enum { OPERATIONS = 5000 };
-    start_random();
+    seed = random_start();
     for (int i = 0; i < OPERATIONS; i++) {
-        struct slot *slot = &slots[random_below(SLOTS)];
+        struct slot *slot = &slots[random_below(&seed, SLOTS)];
         size_t visited;
         if (slot->p == NULL) {
             slot->size = random_size();
