@@ -69,6 +69,15 @@ static inline struct child child_run(void (*body)(void *), void *argument)
             #body, expected_, child_.signal, child_.exit_status, child_.said); \
     } while (0)
 
+// CHECK_SAYS checks that body(argument) says this, among other things.
+#define CHECK_SAYS(body, argument, part)                                       \
+    do {                                                                       \
+        struct child child_ = child_run(body, argument);                       \
+        CHECK_THAT(strstr(child_.said, part) != NULL,                          \
+                   "%s: expected \"%s\", got \"%s\"", #body, part,             \
+                   child_.said);                                               \
+    } while (0)
+
 // CHECK_RETURNS checks that body(argument) says exactly this, and returns.
 #define CHECK_RETURNS(body, argument, expected)                                \
     do {                                                                       \

@@ -5,9 +5,7 @@
 
 #include "heap.h"
 
-#include <stdio.h>
-#include <string.h>
-
+#include "blocks.h"
 #include "child.h"
 #include "test.h"
 
@@ -17,14 +15,6 @@ static void *blocks[MOST];
 static const struct mcache_list *list_of(size_t size)
 {
     return &mcache_mine()->lists[size_class_of(size)];
-}
-
-static void allocate(void **into, size_t n, size_t size)
-{
-    for (size_t i = 0; i < n; i++) {
-        into[i] = mm_malloc(size);
-        CHECK_NOT_NULL(into[i]);
-    }
 }
 
 // check_stack checks that the stack holds just these objects, the last on top.
@@ -134,12 +124,7 @@ static void check_cache(void *unused)
     (void)mcache_check();
 }
 
-#define CHECK_COMPLAINS(what)                                                  \
-    do {                                                                       \
-        struct child child_ = child_run(check_cache, NULL);                    \
-        CHECK_THAT(strstr(child_.said, what) != NULL,                          \
-                   "expected \"%s\", got \"%s\"", what, child_.said);          \
-    } while (0)
+#define CHECK_COMPLAINS(what) CHECK_SAYS(check_cache, NULL, what)
 
 TEST(check_finds_what_is_wrong,
      "mcache_check notices a block in stock that the program has, one of"

@@ -10,24 +10,12 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "child.h"
 #include "free_objects.h"
 #include "os_memory.h"
 #include "random.h"
 #include "test.h"
-
-static struct mm_stats stats(void)
-{
-    struct mm_stats now;
-    mm_stats(&now);
-    return now;
-}
-
-static uint64_t spans_in_use(void)
-{
-    struct mm_stats now = stats();
-    return now.span_allocs - now.span_frees;
-}
 
 // list_of returns what this thread has in stock of the class of size bytes.
 static struct mcache_list list_of(size_t size)
@@ -45,20 +33,6 @@ static size_t bytes_in_stock(void)
 // Blocks of the main thread.
 enum { MOST = 20000 };
 static void *blocks[MOST];
-
-static void allocate(size_t n, size_t size)
-{
-    for (size_t i = 0; i < n; i++) {
-        blocks[i] = mm_malloc(size);
-        CHECK_NOT_NULL(blocks[i]);
-    }
-}
-
-static void release(size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        mm_free(blocks[i]);
-}
 
 // run_threads runs n threads of body, with the numbers from 0 as arguments.
 static void run_threads(size_t n, void *(*body)(void *))
@@ -174,7 +148,7 @@ TEST(slow_start,
         }
         CHECK_TRUE(size != 16 || most == LONGEST_LIST);
         CHECK_TRUE(size != 32768 || most < LONGEST_LIST);
-        release(n);
+        release(blocks, n);
     }
 }
 
@@ -182,7 +156,7 @@ TEST(no_list_is_longer_than_it_may_be,
      "blocks that are freed stay in stock up to the maximum; one more, and a"
      " batch goes back")
 {
-    allocate(1000, 1024);
+    allocate(blocks, 1000, 1024);
     size_t most = list_of(1024).max_length;
     size_t i = 0;
     CHECK_GE(most, 64);
@@ -322,7 +296,7 @@ TEST(scavenging_gives_back_half_of_the_low_water,
 {
     static void *others[200];
     size_t i = 0;
-    allocate(200, 32768);
+    allocate(blocks, 200, 32768);
     for (size_t k = 0; k < 200; k++)
         others[k] = mm_malloc(8192);
     size_t most = list_of(8192).max_length;
@@ -372,7 +346,7 @@ TEST(two_batches_are_not_too_many,
 {
     static void *others[36];
     size_t i = 0;
-    allocate(200, 32768);
+    allocate(blocks, 200, 32768);
     for (size_t k = 0; k < 36; k++)
         others[k] = mm_malloc(8192);
     CHECK_EQ(list_of(8192).max_length, 16);
@@ -407,7 +381,7 @@ static void *free_and_allocate(void *unused)
 TEST(who_frees_has_it_in_stock,
      "a block that a thread frees is in its own stock, whoever allocated it")
 {
-    allocate(3, 1000);
+    allocate(blocks, 3, 1000);
     mm_free(blocks[1]);
     size_t length = list_of(1000).length;
     run_threads(1, free_and_allocate);
@@ -491,7 +465,7 @@ TEST(flush_gives_all_classes_back,
 {
     for (unsigned c = 2; c < NUM_SIZE_CLASSES; c++)
         blocks[c - 2] = mm_malloc(class_size(c));
-    release(NUM_SIZE_CLASSES - 2);
+    release(blocks, NUM_SIZE_CLASSES - 2);
     CHECK_EQ(spans_in_use(), NUM_SIZE_CLASSES - 2);
     CHECK_TRUE(mcache_flush());
     for (unsigned c = 0; c < NUM_SIZE_CLASSES; c++)
@@ -607,11 +581,12 @@ TEST(the_stock_serves_a_large_block,
      "if the OS refuses memory for a large block, what the thread has in stock"
      " goes back and serves it; errno stays")
 {
-    allocate(496, 2048); // four blocks in a page: almost all that the OS gave
+    // Four blocks in a page: almost all that the OS gave.
+    allocate(blocks, 496, 2048);
     CHECK_EQ(spans_in_use(), 124);
-    release(496);
-    allocate(496, 2048); // so that the list may be as long as that
-    release(496);
+    release(blocks, 496);
+    allocate(blocks, 496, 2048); // so that the list may be as long as that
+    release(blocks, 496);
     CHECK_GE(bytes_in_stock(), 1 << 15); // and all pages are needed
     os.fail_from = os.calls + 1;
     errno = 4711;
@@ -716,7 +691,7 @@ TEST(double_free_in_stock,
      "a block that is freed twice by its thread is reported: at once, after"
      " another, and after it went back to the central list")
 {
-    allocate(3, 1000);
+    allocate(blocks, 3, 1000);
     void *p = blocks[0];
     CHECK_ABORTS(free_twice, p, DOUBLE_FREE, p, p);
     CHECK_ABORTS(free_around, p, DOUBLE_FREE, p, p);
@@ -725,7 +700,7 @@ TEST(double_free_in_stock,
                  "mm: malloc_usable_size(%p): double free (block %p, 1024"
                  " bytes)\n",
                  p, p);
-    release(3);
+    release(blocks, 3);
     // Its span went back to the page heap.
     mcache_flush();
     CHECK_ABORTS(free_it, p, "mm: free(%p): double free\n", p);
@@ -744,7 +719,7 @@ TEST(double_free_in_another_stock,
      " is freed again; also after that thread ended")
 {
     pthread_t thread;
-    allocate(3, 1000);
+    allocate(blocks, 3, 1000);
     void *p = blocks[0];
     CHECK_EQ(pthread_barrier_init(&barrier, NULL, 2), 0);
     CHECK_EQ(pthread_create(&thread, NULL, free_and_wait, p), 0);

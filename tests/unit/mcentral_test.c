@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "check.h"
 #include "child.h"
 #include "free_objects.h"
@@ -18,19 +19,6 @@
 #include "random.h"
 #include "sanitizers.h"
 #include "test.h"
-
-static struct mm_stats stats(void)
-{
-    struct mm_stats now;
-    mm_stats(&now);
-    return now;
-}
-
-static uint64_t spans_in_use(void)
-{
-    struct mm_stats now = stats();
-    return now.span_allocs - now.span_frees;
-}
 
 static bool is_before(const void *p, const void *q)
 {

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "blocks.h"
 #include "os_memory.h"
 #include "test.h"
 
@@ -22,13 +23,6 @@ static void to_os(void *p, size_t n)
     lock_acquire(&mheap.lock);
     sys_free(p, n);
     lock_release(&mheap.lock);
-}
-
-static struct mm_stats stats(void)
-{
-    struct mm_stats now;
-    mm_stats(&now);
-    return now;
 }
 
 TEST(

@@ -4,35 +4,17 @@
 
 #include "heap.h"
 
-#include <string.h>
-
 #include "child.h"
 #include "mlink.h"
+#include "page_heap.h"
 #include "test.h"
-
-static struct mspan *take(size_t npages, unsigned sizeclass)
-{
-    lock_acquire(&mheap.lock);
-    struct mspan *s = mheap_alloc(npages, PAGE_SIZE);
-    lock_release(&mheap.lock);
-    CHECK_NOT_NULL(s);
-    mspan_init_objects(s, sizeclass);
-    return s;
-}
-
-static void give(struct mspan *s)
-{
-    lock_acquire(&mheap.lock);
-    mheap_free(s);
-    lock_release(&mheap.lock);
-}
 
 TEST(every_class_is_cut_into_as_many_as_fit,
      "a span of each class has as many objects as fit, all free, in order of"
      " address, each in the span")
 {
     for (unsigned class = 2; class < NUM_SIZE_CLASSES; class ++) {
-        struct mspan *s = take(class_npages(class), class);
+        struct mspan *s = take_cut(class_npages(class), class);
         size_t bytes = class_npages(class) * PAGE_SIZE;
         CHECK_EQ(s->sizeclass, class);
         CHECK_EQ(s->elemsize, class_size(class));
@@ -53,7 +35,7 @@ TEST(class_0_is_one_object,
      "a span of no class is one object, as long as the span, handed out")
 {
     for (size_t npages = 1; npages < 300; npages += 49) {
-        struct mspan *s = take(npages, 0);
+        struct mspan *s = take_cut(npages, 0);
         CHECK_EQ(s->nelems, 1);
         CHECK_EQ(s->alloc_count, 1);
         CHECK_EQ(s->elemsize, npages * PAGE_SIZE);
@@ -71,18 +53,13 @@ static void check_says(void *s)
     (void)mspan_check(s);
 }
 
-#define CHECK_COMPLAINS(s, what)                                               \
-    do {                                                                       \
-        struct child child_ = child_run(check_says, s);                        \
-        CHECK_THAT(strstr(child_.said, what) != NULL,                          \
-                   "expected \"%s\", got \"%s\"", what, child_.said);          \
-    } while (0)
+#define CHECK_COMPLAINS(s, what) CHECK_SAYS(check_says, s, what)
 
 TEST(check_finds_what_is_wrong,
      "mspan_check notices a wrong count, a lost object, one that is on the list"
      " twice, and one that was written to")
 {
-    struct mspan *s = take(1, size_class_of(1024));
+    struct mspan *s = take_cut(1, size_class_of(1024));
     CHECK_TRUE(mspan_check(s));
     s->alloc_count++;
     CHECK_COMPLAINS(s, "I1 what is not handed out is on freelist");

@@ -4,24 +4,8 @@
 
 #include "heap.h"
 
+#include "page_heap.h"
 #include "test.h"
-
-static struct mspan *take(size_t npages, unsigned sizeclass)
-{
-    lock_acquire(&mheap.lock);
-    struct mspan *s = mheap_alloc(npages, PAGE_SIZE);
-    lock_release(&mheap.lock);
-    CHECK_NOT_NULL(s);
-    mspan_init_objects(s, sizeclass);
-    return s;
-}
-
-static void give(struct mspan *s)
-{
-    lock_acquire(&mheap.lock);
-    mheap_free(s);
-    lock_release(&mheap.lock);
-}
 
 TEST(as_many_as_fit,
      "a span of each class is cut into as many objects as fit; that of no class"
@@ -30,7 +14,7 @@ TEST(as_many_as_fit,
     for (unsigned class = 1; class < NUM_SIZE_CLASSES; class ++) {
         if (class_size(class) < MM_ALIGNMENT)
             continue; // some stages have no room for links there
-        struct mspan *s = take(class_npages(class), class);
+        struct mspan *s = take_cut(class_npages(class), class);
         CHECK_EQ(s->sizeclass, class);
         CHECK_EQ(s->elemsize, class_size(class));
         CHECK_EQ(s->nelems, class_npages(class) * PAGE_SIZE / s->elemsize);
@@ -38,7 +22,7 @@ TEST(as_many_as_fit,
         give(s);
     }
     for (size_t npages = 1; npages < 300; npages += 49) {
-        struct mspan *s = take(npages, 0);
+        struct mspan *s = take_cut(npages, 0);
         CHECK_EQ(s->sizeclass, 0);
         CHECK_EQ(s->elemsize, npages * PAGE_SIZE);
         CHECK_EQ(s->nelems, 1);
@@ -58,7 +42,7 @@ TEST(objects_start_at_multiples_of_their_size,
     static const size_t sizes[] = {16, 48, 1152, 5376, 9472, 27264};
     for (size_t i = 0; i < 6; i++) {
         unsigned class = size_class_of(sizes[i]);
-        struct mspan *s = take(class_npages(class), class);
+        struct mspan *s = take_cut(class_npages(class), class);
         size_t n = 0;
         for (char *p = s->start_addr; p < mspan_end(s); p++) {
             size_t offset = (size_t)(p - s->start_addr);

@@ -7,40 +7,13 @@
 
 #include <string.h>
 
+#include "blocks.h"
 #include "child.h"
 #include "os_memory.h"
 #include "test.h"
 
-static struct mm_stats stats(void)
-{
-    struct mm_stats now;
-    mm_stats(&now);
-    return now;
-}
-
-// spans_in_use returns how many spans the page heap has handed out.
-static uint64_t spans_in_use(void)
-{
-    struct mm_stats now = stats();
-    return now.span_allocs - now.span_frees;
-}
-
 enum { MOST = 100000 };
-static char *blocks[MOST];
-
-static void allocate(size_t n, size_t size)
-{
-    for (size_t i = 0; i < n; i++) {
-        blocks[i] = mm_malloc(size);
-        CHECK_NOT_NULL(blocks[i]);
-    }
-}
-
-static void release(size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        mm_free(blocks[i]);
-}
+static void *blocks[MOST];
 
 // ---------------------------------------------------------------------------
 // Memory.
@@ -49,17 +22,17 @@ TEST(a_page_holds_512_objects,
      "objects of 16 bytes lie 16 bytes apart, 512 in a page, with nothing"
      " between them")
 {
-    allocate(513, 16);
+    allocate(blocks, 513, 16);
     CHECK_ALIGNED(blocks[0], PAGE_SIZE);
     for (size_t i = 1; i < 512; i++)
-        CHECK_PTR_EQ(blocks[i], blocks[i - 1] + 16);
+        CHECK_PTR_EQ(blocks[i], (char *)blocks[i - 1] + 16);
     CHECK_EQ(spans_in_use(), 2);
     const struct mspan *s = span_of(blocks[0]);
     CHECK_EQ(s->nelems, 512);
     CHECK_EQ(s->alloc_count, 512);
-    CHECK_PTR_EQ(span_of(blocks[511] + 15), s);
+    CHECK_PTR_EQ(span_of((char *)blocks[511] + 15), s);
     CHECK_TRUE(span_of(blocks[512]) != s);
-    release(513);
+    release(blocks, 513);
 }
 
 TEST(
@@ -67,7 +40,7 @@ TEST(
     "100,000 blocks of 16 bytes need less than a byte of metadata each, where a"
     " header takes 16; 512 more blocks need one struct more")
 {
-    allocate(MOST, 16);
+    allocate(blocks, MOST, 16);
     CHECK_LE(stats().bytes_of_metadata, MOST);
     // The last span is not full.
     void *more[512];
@@ -81,7 +54,7 @@ TEST(
              round_up(sizeof(struct mspan), MM_ALIGNMENT));
     for (size_t i = 0; i < 512; i++)
         mm_free(more[i]);
-    release(MOST);
+    release(blocks, MOST);
 }
 
 TEST(metadata_lies_apart,
@@ -96,11 +69,11 @@ TEST(metadata_lies_apart,
     }
     CHECK_TRUE(mm_check());
     for (size_t i = 0; i < n; i++) {
-        size_t size = mm_usable_size(blocks[i]);
-        CHECK_EQ(blocks[i][0], (char)i);
-        CHECK_EQ(blocks[i][size - 1], (char)i);
+        const char *p = blocks[i];
+        CHECK_EQ(p[0], (char)i);
+        CHECK_EQ(p[mm_usable_size(p) - 1], (char)i);
     }
-    release(n);
+    release(blocks, n);
 }
 
 TEST(pages_serve_any_class,
@@ -108,21 +81,21 @@ TEST(pages_serve_any_class,
      " of another, and for large ones: the OS gives no more")
 {
     size_t bytes = 800 << 10;
-    allocate(bytes / 64, 64);
-    release(bytes / 64);
+    allocate(blocks, bytes / 64, 64);
+    release(blocks, bytes / 64);
     uint64_t from_os = stats().bytes_from_os;
     for (size_t size = 160; size <= 640; size += 96) {
-        allocate(bytes / size, size);
-        release(bytes / size);
+        allocate(blocks, bytes / size, size);
+        release(blocks, bytes / size);
         CHECK_EQ(stats().bytes_from_os, from_os);
     }
     void *large = mm_malloc(bytes);
     CHECK_NOT_NULL(large);
     CHECK_EQ(stats().bytes_from_os, from_os);
     mm_free(large);
-    allocate(bytes / 64, 64);
+    allocate(blocks, bytes / 64, 64);
     CHECK_EQ(stats().bytes_from_os, from_os);
-    release(bytes / 64);
+    release(blocks, bytes / 64);
 }
 
 TEST(large_blocks_are_reused,
@@ -131,14 +104,14 @@ TEST(large_blocks_are_reused,
 {
     for (size_t i = 0; i < 4; i++)
         blocks[i] = mm_malloc(4 << 20);
-    release(4);
+    release(blocks, 4);
     struct mm_stats before = stats();
     for (size_t round = 0; round < 100; round++) {
         for (size_t i = 0; i < 4; i++) {
             blocks[i] = mm_malloc((2 << 20) + 40000 * round / 4);
             CHECK_NOT_NULL(blocks[i]);
         }
-        release(4);
+        release(blocks, 4);
     }
     CHECK_EQ(stats().mmaps, before.mmaps);
     CHECK_EQ(stats().munmaps, before.munmaps);
@@ -168,13 +141,13 @@ TEST(large_blocks_are_whole_pages,
 TEST(one_empty_span_stays,
      "of the spans of a class that become empty, one stays, the others go back")
 {
-    allocate(10 * 512, 16);
+    allocate(blocks, 10 * 512, 16);
     CHECK_EQ(spans_in_use(), 10);
-    release(10 * 512);
+    release(blocks, 10 * 512);
     CHECK_EQ(spans_in_use(), 1);
-    allocate(8, 1024);
+    allocate(blocks, 8, 1024);
     CHECK_EQ(spans_in_use(), 2);
-    release(8);
+    release(blocks, 8);
     CHECK_EQ(spans_in_use(), 2);
 }
 
@@ -197,14 +170,14 @@ TEST(at_the_edge_of_a_span_no_span_is_cut,
      "malloc and free of the first block of a span cut no span each time, if"
      " the other spans are full")
 {
-    allocate(512, 16);
+    allocate(blocks, 512, 16);
     mm_free(mm_malloc(16));
     struct mm_stats before = stats();
     for (size_t i = 0; i < 1000; i++)
         mm_free(mm_malloc(16));
     CHECK_EQ(stats().span_allocs, before.span_allocs);
     CHECK_EQ(stats().span_frees, before.span_frees);
-    release(512);
+    release(blocks, 512);
 }
 
 TEST(the_lock_is_taken_for_each_call,
@@ -221,7 +194,7 @@ TEST(full_spans_are_left_alone,
      "a full span is not searched; when one of its blocks is freed, that is the"
      " next to be handed out")
 {
-    allocate(5 * 512, 16);
+    allocate(blocks, 5 * 512, 16);
     uint64_t before = stats().nodes_visited;
     mm_free(blocks[700]);
     CHECK_PTR_EQ(mm_malloc(16), blocks[700]);
@@ -231,7 +204,7 @@ TEST(full_spans_are_left_alone,
     CHECK_PTR_EQ(mm_malloc(16), blocks[2000]);
     CHECK_PTR_EQ(mm_malloc(16), blocks[0]);
     CHECK_EQ(spans_in_use(), 5);
-    release(5 * 512);
+    release(blocks, 5 * 512);
 }
 
 // fill_heap makes one empty span each of two classes, side by side, and takes
@@ -447,8 +420,8 @@ TEST(old_seals_are_forgotten,
     static const size_t sizes[] = {16, 48, 80, 4096, 16, 32, 1024, 16};
     for (size_t i = 0; i < 8; i++) {
         size_t n = 2 * PAGE_SIZE / sizes[i];
-        allocate(n, sizes[i]);
-        release(n);
+        allocate(blocks, n, sizes[i]);
+        release(blocks, n);
     }
     char *large = mm_malloc(100000);
     mm_free(large);
