@@ -157,10 +157,12 @@ static bool refill(struct mcache *c, unsigned sizeclass)
     size_t n = list->max_length < batch ? list->max_length : batch;
 
     n = mcentral_remove_range(sizeclass, &list->head, n);
+    if (n == 0)
+        return false;
     list->length = (uint32_t)n;
     c->size += n * list->elemsize;
     may_grow(list, batch);
-    return n > 0;
+    return true;
 }
 
 // pop takes an object off the list, which is not empty.

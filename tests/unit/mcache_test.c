@@ -604,7 +604,8 @@ TEST(the_stock_serves_a_large_block,
 
 TEST(the_stock_serves_another_class,
      "if the OS refuses memory for a small block, blocks of other classes that"
-     " the thread has in stock make room for it; errno stays")
+     " the thread has in stock make room for it; errno stays, and a list for"
+     " which there is nothing may not become longer")
 {
     void *small = mm_malloc(2048);
     void *rest = mm_malloc(127 * PAGE_SIZE);
@@ -615,8 +616,10 @@ TEST(the_stock_serves_another_class,
     void *p = mm_malloc(48);
     CHECK_NOT_NULL(p);
     CHECK_EQ(errno, 4711);
+    size_t most = list_of(2048).max_length;
     CHECK_NULL(mm_malloc(2048));
     CHECK_EQ(errno, ENOMEM);
+    CHECK_EQ(list_of(2048).max_length, most);
     mm_free(p);
     mm_free(rest);
 }
