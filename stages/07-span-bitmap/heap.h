@@ -147,7 +147,7 @@ void mspan_free(struct mspan *s, const void *p);
 // in the window, or the window has to move. mspan_next_free_index moves the
 // window, too; it returns nelems if there is none. mspan_refill_alloc_cache
 // moves the window to the 64 slots that slot, a multiple of 64, begins.
-#define NO_SLOT SIZE_MAX
+static const size_t NO_SLOT = SIZE_MAX;
 size_t mspan_next_free_fast(struct mspan *s);
 size_t mspan_next_free_index(struct mspan *s);
 void mspan_refill_alloc_cache(struct mspan *s, size_t slot);
