@@ -152,8 +152,10 @@ size_t mspan_next_free_fast(struct mspan *s);
 size_t mspan_next_free_index(struct mspan *s);
 void mspan_refill_alloc_cache(struct mspan *s, size_t slot);
 
-// mspan_is_free tells whether that slot is free, and the search has not passed
-// it. mspan_count_alloc counts the bits of alloc_bits.
+// mspan_is_taken tells whether that slot is taken; mspan_is_free whether it is
+// not, and the search has not passed it. mspan_count_alloc counts the bits of
+// alloc_bits.
+bool mspan_is_taken(const struct mspan *s, size_t slot);
 bool mspan_is_free(const struct mspan *s, size_t slot);
 size_t mspan_count_alloc(const struct mspan *s);
 

@@ -17,8 +17,8 @@
 // is a cache whose lists are empty and may not hold anything, so that the fast
 // paths need not ask, and the slow paths go to the central lists.
 //
-// Invariant  I1 A list has length objects, all of its class, and not marked;
-//               64 at most.
+// Invariant  I1 A list has length different objects, 64 at most, all of its
+//               class, taken from their spans, and not marked.
 //            I2 size is the sum of the bytes on the lists.
 // Locking    None: a thread uses its own cache only. In the child of a fork,
 //            the caches of threads that are not there stay as they are, and
@@ -283,22 +283,35 @@ bool mcache_is_only(void)
     return life == LIVE && n_caches == 1;
 }
 
+// check_list tests the list of a class.
+static bool check_list(const struct mcache_list *list, unsigned sizeclass)
+{
+    // max_length may be below length, after it fell.
+    if (list->length > MAX_LIST_LENGTH || list->low_water > list->length)
+        return mm_complain("I1 a list is not too long", list);
+    for (size_t i = 0; i < list->length; i++) {
+        const void *p = list->objects[i];
+        const struct mspan *s = span_of(p);
+        if (s == NULL || s->sizeclass != sizeclass || !mspan_is_object(s, p) ||
+            mspan_is_marked(s, p))
+            return mm_complain("I1 what is in a cache is free", p);
+        if (!mspan_is_taken(s, mspan_object_index(s, p)))
+            return mm_complain("I1 what is in a cache is taken", p);
+        for (size_t k = 0; k < i; k++)
+            if (list->objects[k] == p)
+                return mm_complain("I1 what is in a cache is there once", p);
+    }
+    return true;
+}
+
 bool mcache_check(void)
 {
     const struct mcache *c = current;
     size_t size = 0;
     for (unsigned i = 0; i < NUM_SIZE_CLASSES; i++) {
         const struct mcache_list *list = &c->lists[i];
-        // max_length may be below length, after it fell.
-        if (list->length > MAX_LIST_LENGTH || list->low_water > list->length)
-            return mm_complain("I1 a list is not too long", list);
-        for (size_t k = 0; k < list->length; k++) {
-            const void *p = list->objects[k];
-            const struct mspan *s = span_of(p);
-            if (s == NULL || s->sizeclass != i || !mspan_is_object(s, p) ||
-                mspan_is_marked(s, p))
-                return mm_complain("I1 what is in a cache is free", p);
-        }
+        if (!check_list(list, i))
+            return false;
         size += (size_t)list->length * list->elemsize;
     }
     if (size != c->size)

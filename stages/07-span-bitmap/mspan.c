@@ -143,16 +143,20 @@ void *mspan_alloc(struct mspan *s)
 void mspan_free(struct mspan *s, const void *p)
 {
     size_t slot = mspan_object_index(s, p);
-    ASSERT((s->alloc_bits[slot / 64] >> slot % 64 & 1) != 0);
+    ASSERT(mspan_is_taken(s, slot));
     s->alloc_bits[slot / 64] &= ~(UINT64_C(1) << slot % 64);
     s->alloc_count--;
+}
+
+bool mspan_is_taken(const struct mspan *s, size_t slot)
+{
+    return (s->alloc_bits[slot / 64] >> slot % 64 & 1) != 0;
 }
 
 // Go: func (s *mspan) isFree (mbitmap.go)
 bool mspan_is_free(const struct mspan *s, size_t slot)
 {
-    return slot >= s->freeindex &&
-           (s->alloc_bits[slot / 64] >> slot % 64 & 1) == 0;
+    return slot >= s->freeindex && !mspan_is_taken(s, slot);
 }
 
 // Go: func (s *mspan) countAlloc (mbitmap.go)

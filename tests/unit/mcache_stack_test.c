@@ -128,7 +128,8 @@ static void check_cache(void *unused)
 
 TEST(check_finds_what_is_wrong,
      "mcache_check notices a block in stock that the program has, one of"
-     " another class, no object, and wrong sizes")
+     " another class, no object, one that is there twice, one that its span"
+     " may hand out again, and wrong sizes")
 {
     static const char wrong[] = "I1 what is in a cache is free";
     void *small = mm_malloc(48);
@@ -150,7 +151,14 @@ TEST(check_finds_what_is_wrong,
     CHECK_COMPLAINS(wrong);
     *at = &damaged; // not of this allocator
     CHECK_COMPLAINS(wrong);
+    *at = damaged->objects[n - 1];
+    CHECK_COMPLAINS("I1 what is in a cache is there once");
     *at = p;
+    CHECK_TRUE(mm_check());
+
+    mspan_free(span_of(p), p); // another thread could take it
+    CHECK_COMPLAINS("I1 what is in a cache is taken");
+    CHECK_PTR_EQ(mspan_alloc(span_of(p)), p);
     CHECK_TRUE(mm_check());
 
     uint32_t low_water = damaged->low_water;
