@@ -2,11 +2,11 @@
 # cplusplus.sh - C++ programs on a stage's malloc.
 #
 # Environment  CXX=g++ names the C++ compiler; without one all is skipped
-#              the rest, and $1: see programs/cases.sh
+#              the rest, and $1: see programs/run_programs.sh
 
-# shellcheck disable=SC1091,SC2034,SC2154 # cases.sh and its variables
+# shellcheck disable=SC1091,SC2034,SC2154 # run_programs.sh and its variables
 suite=contract/cplusplus
-. tests/contract/programs/cases.sh
+. tests/contract/programs/run_programs.sh
 
 CXX=${CXX:-g++}
 program=$programs/cplusplus

@@ -6,11 +6,11 @@
 # may go wrong: no contents are lost, errno tells, free keeps errno, and once
 # the fault is over, the memory is all there.
 #
-# Environment, $1: see programs/cases.sh
+# Environment, $1: see programs/run_programs.sh
 
-# shellcheck disable=SC1091,SC2034,SC2154 # cases.sh and its variables
+# shellcheck disable=SC1091,SC2034,SC2154 # run_programs.sh and its variables
 suite=contract/faults
-. tests/contract/programs/cases.sh
+. tests/contract/programs/run_programs.sh
 
 # Its functions are exported: they are found before those of the C library.
 compile faults faults.c -rdynamic

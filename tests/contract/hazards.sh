@@ -4,11 +4,11 @@
 # First and last calls, threads, fork, limits, other users of the memory: each
 # case is a run of a small program in programs/.
 #
-# Environment, $1: see programs/cases.sh
+# Environment, $1: see programs/run_programs.sh
 
-# shellcheck disable=SC1091,SC2034,SC2154 # cases.sh and its variables
+# shellcheck disable=SC1091,SC2034,SC2154 # run_programs.sh and its variables
 suite=contract/hazards
-. tests/contract/programs/cases.sh
+. tests/contract/programs/run_programs.sh
 
 # The first stage with a lock, the first that frees, and the first that reserves
 # addresses for large arenas.

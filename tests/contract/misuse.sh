@@ -5,11 +5,11 @@
 # must stop it: SIGABRT and exactly one line. What cannot be noticed must be
 # harmless: nothing that is in use is handed out again.
 #
-# Environment, $1: see programs/cases.sh
+# Environment, $1: see programs/run_programs.sh
 
-# shellcheck disable=SC1091,SC2034,SC2154 # cases.sh and its variables
+# shellcheck disable=SC1091,SC2034,SC2154 # run_programs.sh and its variables
 suite=contract/misuse
-. tests/contract/programs/cases.sh
+. tests/contract/programs/run_programs.sh
 
 # The mistakes: each with its name, what it is, and two lines of what must
 # happen, without and with MM_HARDEN=1. Their cells are for stages with

@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# cases.sh - what scripts share that run small programs under a stage's malloc.
+# run_programs.sh - what scripts share that run small programs under the malloc
+# of a stage.
 #
 # A script sets suite=contract/NAME, includes this file, compiles its programs,
 # runs one case after another, and ends with finish.
@@ -55,7 +56,7 @@ compile_with() {
     with=$1 target=$programs/$2 source=$sources/$3
     shift 3
     if [ -x "$target" ] && [ -z "$(find "$source" "$sources"/*.h \
-        "$sources/cases.sh" -newer "$target")" ]; then
+        "$sources/run_programs.sh" -newer "$target")" ]; then
         return
     fi
     mkdir -p "$programs"
