@@ -1,24 +1,19 @@
 #!/bin/sh
 # harness_test.sh - shows that a test cannot be green when it should not be.
 #
-# usage: harness_test.sh [PATTERN]
+# usage: harness_test.sh [WORDS OF A SENTENCE]
 #
 # In a copy of the tree, with one stage, tests are planted that Criterion or a
 # sanitizer would let pass. make must fail on each, name it, and print the
-# command that runs it alone; that command is the one that is run here. Only
-# cases whose sentence matches PATTERN are run, if there is one.
+# command that runs it alone; that command is the one that is run here.
 # Exit: 0 all passed, 1 not.
 
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 130' HUP INT TERM
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
 # Not those of a make that runs this.
 unset MM_ROOT MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES V STAGE SUITE T
 unset ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS LSAN_OPTIONS
-pattern=${1-}
-passed=0
-failed=0
 stage=$(cd "$root/stages" && echo 02-*)
 
 mkdir -p "$tmp/tree/stages" "$tmp/tree/tests/contract" "$tmp/tree/tests/unit"
@@ -194,7 +189,7 @@ sanitized() {
 case_is() {
     sentence=$1 expected=$2 command=$3
     shift 3
-    case $sentence in *"$pattern"*) ;; *) return ;; esac
+    wanted "$sentence" || return 0
     output=$(sh -c "$command" 2>&1 </dev/null)
     status=$?
     missing=
@@ -206,15 +201,10 @@ case_is() {
         esac
     done
     if [ -z "$missing" ]; then
-        passed=$((passed + 1))
-        echo "ok - $sentence"
+        ok "$sentence"
     else
-        failed=$((failed + 1))
-        echo "FAIL - $sentence"
-        echo "    missing: $missing"
-        echo "    actual:  exit status $status after"
-        echo "$output" | sed 's/^/        /'
-        echo "    again:   sh tests/tools/harness_test.sh '$sentence'"
+        not_ok "$sentence" "$missing" "exit status $status after
+$output"
     fi
 }
 
@@ -292,5 +282,4 @@ x86_64)
     ;;
 esac
 
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+totals

@@ -1,22 +1,17 @@
 #!/bin/sh
 # matrix_test.sh - shows that `matrix` catches what it is there for.
 #
-# usage: matrix_test.sh [PATTERN]
+# usage: matrix_test.sh [WORDS OF A SENTENCE]
 #
 # In a copy of the tree, with two stages and suites made up for this, one fault
-# after the other is planted. Only cases whose sentence matches PATTERN are
-# run, if there is one.
+# after the other is planted.
 # Exit: 0 all passed, 1 not.
 
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 130' HUP INT TERM
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
 # Not those of a make that runs this.
 unset MM_ROOT MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES V STAGE SUITE T
-pattern=${1-}
-passed=0
-failed=0
 
 # copy_tree makes a tree with stages 01 and 02, and suites as they should be.
 copy_tree() {
@@ -80,27 +75,14 @@ fresh() {
     done
 }
 
-wanted() {
-    case $1 in *"$pattern"*) return 0 ;; esac
-    return 1
-}
-
 # says SENTENCE STATUS TEXT [OPTION] runs matrix, which must print the text.
 says() {
     output=$(HANG=1 tests/tools/matrix ${4+"$4"} 2>&1)
     status=$?
-    good=no
-    case $status:$output in "$2:"*"$3"*) good=yes ;; esac
-    if [ $good = yes ]; then
-        passed=$((passed + 1))
-        echo "ok - $1"
-    else
-        failed=$((failed + 1))
-        echo "FAIL - $1"
-        echo "    expected: exit $2, and somewhere: $3"
-        echo "    actual:   exit $status, $output"
-        echo "    again:    sh tests/tools/matrix_test.sh '$1'"
-    fi
+    case $status:$output in
+    "$2:"*"$3"*) ok "$1" ;;
+    *) not_ok "$1" "exit $2, and somewhere: $3" "exit $status, $output" ;;
+    esac
 }
 
 copy_tree
@@ -114,7 +96,11 @@ contract/every_test  all     1/1       1/1
 unit/extra_test      02      no build  1/1
 unit/first_test      01      1/1       .
 unit/second_test     02-     red       1/1' --update
-[ $failed -eq 0 ] || exit 1
+# What follows changes these suites.
+[ $failed -eq 0 ] || {
+    totals
+    exit 1
+}
 mkdir "$tmp/order"
 cp -Rp tests/unit tests/contract tests/matrix.txt "$tmp/order"
 
@@ -235,11 +221,8 @@ if wanted "$sentence"; then
     fresh
     more tests/unit/second_test.c too_early 'CHECK_TRUE(mm_check());'
     says "$sentence" 2 'tests/matrix.txt is left as it was' --update
-    cmp -s tests/matrix.txt "$tmp/order/matrix.txt" || {
-        failed=$((failed + 1))
-        echo "FAIL - $sentence: it was written"
-    }
+    equal "$sentence: it is the old one" "$(cat "$tmp/order/matrix.txt")" \
+        "$(cat tests/matrix.txt)"
 fi
 
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+totals

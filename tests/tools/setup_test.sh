@@ -1,24 +1,21 @@
 #!/bin/sh
 # setup_test.sh - tests common/setup.sh without a network and without root.
 #
-#   sh tests/tools/setup_test.sh [SETUP]
+# usage: setup_test.sh [WORDS OF A SENTENCE]
 #
 # Each case gets a PATH of its own: one directory, with the few programs that
 # setup.sh itself uses, and fakes. A fake package manager or sudo only writes
-# its arguments to a log; so nothing is ever installed.
+# its arguments to a log; so nothing is ever installed. SETUP is another script
+# to test.
 set -u
-LC_ALL=C
-export LC_ALL
 unset CC
 
-here=$(cd "$(dirname "$0")" && pwd)
-setup=${1:-$here/../../common/setup.sh}
+root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
+setup=${SETUP:-$root/common/setup.sh}
 sh=$(command -v sh)
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
 log=$tmp/log
-passed=0 failed=0
 
 # --- A PATH with only what a case wants -------------------------------------
 
@@ -73,19 +70,16 @@ run() {
 
 # --- The checks -------------------------------------------------------------
 
+# verdict STATUS SENTENCE EXPECTED
 verdict() {
+    wanted "$2" || return 0
     if [ "$1" = 0 ]; then
-        passed=$((passed + 1))
-        echo "ok - $2"
-        return
+        ok "$2"
+    else
+        not_ok "$2" "$3" "exit $rc
+$(printf '%s\n' "$out" | sed 's/^/| /' | head -n 20)
+$(sed 's/^/log| /' "$log")"
     fi
-    failed=$((failed + 1))
-    echo "FAIL - $2"
-    echo "  expected: $3"
-    echo "  actual:   exit $rc"
-    printf '%s\n' "$out" | sed 's/^/    | /' | head -n 20
-    sed 's/^/    log| /' "$log"
-    echo "  again:    sh tests/tools/setup_test.sh"
 }
 
 # exits CODE SENTENCE
@@ -294,5 +288,4 @@ run
 exits 1 "it refuses another kernel"
 says "needs Linux" "it says that the course needs Linux"
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+totals

@@ -1,31 +1,16 @@
 #!/bin/sh
 # tools_test.sh - shows that each tool in this directory catches its faults.
 #
-# usage: tools_test.sh
+# usage: tools_test.sh [WORDS OF A SENTENCE]
 #
 # The trees that the tools see are made up, in a temporary directory; most
 # tests plant one fault into a copy of a tree in order.
 # Exit: 0 all passed, 1 not.
 
 tools=$(cd "$(dirname "$0")" && pwd) || exit 1
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 130' HUP INT TERM
+# shellcheck source=tests/tools/cases.sh
+. "$tools/cases.sh"
 unset MM_ROOT BASE GOSRC COLUMNS GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
-passed=0
-failed=0
-
-# verdict counts, and prints, the result of the last command.
-verdict() {
-    if [ "$good" = yes ]; then
-        passed=$((passed + 1))
-        echo "ok - $1"
-    else
-        failed=$((failed + 1))
-        echo "FAIL - $1"
-        echo "$2" | sed 's/^/    /'
-    fi
-}
 
 # run runs a tool in the tree; what it prints, on both ways out, is $output.
 run() {
@@ -41,11 +26,7 @@ prints() {
     expected="exit $2, $3"
     shift 3
     run "$@"
-    good=no
-    [ "$expected" != "exit $status, $output" ] || good=yes
-    verdict "$sentence" "$*
-expected: $expected
-actual:   exit $status, $output"
+    equal "$sentence" "$expected" "exit $status, $output"
 }
 
 # says SENTENCE STATUS TEXT TOOL...: the tool prints this text among others.
@@ -55,21 +36,28 @@ says() {
     text=$3
     shift 3
     run "$@"
-    good=no
-    case $status:$output in "$expected:"*"$text"*) good=yes ;; esac
-    verdict "$sentence" "$*
-expected: exit $expected, and somewhere: $text
-actual:   exit $status, $output"
+    wanted "$sentence" || return 0
+    case $status:$output in
+    "$expected:"*"$text"*) ok "$sentence" ;;
+    *)
+        not_ok "$sentence" "exit $expected, and somewhere: $text" \
+            "exit $status, $output"
+        ;;
+    esac
 }
 
 # holds SENTENCE COMMAND...: the command succeeds in the tree.
 holds() {
     sentence=$1
     shift
-    good=no
-    if output=$(cd "$tmp/tree" && "$@" 2>&1); then good=yes; fi
-    verdict "$sentence" "expected to succeed: $*
-actual: $output"
+    output=$(cd "$tmp/tree" && "$@" 2>&1)
+    status=$?
+    wanted "$sentence" || return 0
+    if [ $status -eq 0 ]; then
+        ok "$sentence"
+    else
+        not_ok "$sentence" "$* succeeds" "exit $status, $output"
+    fi
 }
 
 # lines FROM TO prints numbered lines of C.
@@ -561,10 +549,8 @@ echo 'int another;' > 08-h/malloc.c
 cp 08-h/malloc.c 07-g/keep.c
 cd .. || exit 1
 if ! command -v git > /dev/null; then
-    echo 'skip - what carry does cannot be tested without git'
-    echo
-    echo "$passed passed, $failed failed, 1 skipped"
-    [ $failed -eq 0 ]
+    skip 'what carry does' 'it needs git'
+    totals
     exit
 fi
 git init -q . 2> /dev/null
@@ -677,5 +663,5 @@ copied     06-f' carry 03 malloc.c
 again
 
 echo
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+
+totals
