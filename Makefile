@@ -160,7 +160,7 @@ build/traces/%.rep: tests/traces/make_traces
 # again with them, as _command in SELECTED. command-02 is command STAGE=02.
 
 COMMANDS := build test asan ubsan tsan valgrind realworld fuzz tour \
-	run try misuse gdb walk draw trace classes bench
+	run try misuse gdb walk draw trace classes bench fastpath
 define stage_command
 $1-%:
 	+@$$(MAKE) $1 STAGE='$$*'
@@ -182,8 +182,8 @@ _build: $(call libraries,release)
 
 suites_of = $(foreach k,contract unit,$(patsubst tests/%.c,%,\
 	$(shell $(tool)/stages --with-glibc suites $k $1)))
-scripts_of = $(if $(filter glibc,$1),,$(patsubst tests/%.sh,%,\
-	$(wildcard tests/contract/*.sh)))
+scripts_of = $(foreach k,contract unit,$(patsubst tests/%.sh,%,\
+	$(shell $(tool)/stages --with-glibc scripts $k $1)))
 results_of = $(patsubst %,$(call out,$1,$2)/%.result,$(filter $(or $(SUITE),%),\
 	$(suites_of) $(if $(filter debug,$2),$(scripts_of))))
 RESULTS = $(foreach s,$(SELECTED),$(call results_of,$s,$(CONFIG))) \
@@ -209,6 +209,10 @@ _test:
 	+@$(MAKE) -k $(JOBS) $(RESULTS) || true
 	@$(tool)/summary $(RESULTS)
 
+# What is tested in shell in one stage, is tested as it is measured: config
+# bench. (fastpath is in the section Measuring.)
+fastpath := $(call out,tests,bench)/fastpath
+
 # A result is made anew each time: its rule is phony by way of `again`.
 define result_rules
 $(call out,$1,$2)/contract/%.result: $(call out,$1,$2)/contract/% again
@@ -219,6 +223,11 @@ $(call out,$1,$2)/contract/%.result: tests/contract/%.sh again \
 		$(call out,$1,release)/libmalloc.so
 	@$(tool)/run_suite $$@ $1 contract/$$* env CC='$(CC)' STAGE=$1 \
 		LIBRARY=$(call out,$1,release)/libmalloc.so sh $$< $$(T)
+$(call out,$1,$2)/unit/%.result: tests/unit/%.sh again \
+		$(call out,$1,bench)/libmalloc.so $(fastpath)
+	@$(tool)/run_suite $$@ $1 unit/$$* env CC='$(CC)' STAGE=$1 \
+		LIBRARY=$(call out,$1,bench)/libmalloc.so FASTPATH=$(fastpath) \
+		sh $$< $$(T)
 endef
 $(foreach c,debug asan ubsan tsan,$(foreach s,$(ALL_STAGES) glibc,\
 	$(eval $(call result_rules,$s,$c))))
@@ -395,6 +404,20 @@ _bench: $(call libraries,bench) $(bench_programs)
 		$(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(OUT),--out '$(OUT)') \
 		$(foreach s,$(SELECTED),$s=$(call out,$s,bench)/libmalloc.so)
 
+# The instructions of a malloc and of a free, shown and counted. MOST=20,30 says
+# how many there may be.
+$(fastpath): tests/tools/fastpath.c Makefile
+	@mkdir -p $(@D)
+	$Q$(CC) $(CFLAGS) $(FLAGS_bench) -o $@ $< -ldl
+
+fastpath:
+	$(call need,gcc libc objdump)
+	$(call with_stages,_fastpath)
+_fastpath: $(call libraries,bench) $(fastpath)
+	@status=0; for library in $(filter %.so,$^); do echo "$$library"; echo; \
+		$(tool)/fastpath $(if $(MOST),--most '$(MOST)') $(fastpath) \
+			$$library || status=$$?; echo; done; exit $$status
+
 # ---------------------------------------------------------------------------
 # Teaching: the stages as a whole.
 
@@ -484,6 +507,7 @@ look     run-02 CMD='git log'  any program; STATS=1 adds its counters
 measure  trace-02 TRACE=search  replay tests/traces/search.rep, show counters
          classes-04 FLAGS=--table  the size classes, and what they waste
          bench-04 VS=glibc,jemalloc QUICK=1  time and memory, side by side
+         fastpath-08 MOST=20,30  the instructions of a malloc and of a free
 teach    carry FROM=02 FILE=malloc.c  carry a repair into the later stages
          diffstat       how much each stage changes
          check          do the sources, CHANGES and tables agree?

@@ -86,6 +86,8 @@ optional llvm        cmd:llvm-symbolizer  names and lines in clang's reports
     llvm               llvm               llvm            llvm
 optional gdb         cmd:gdb           the debugger
     gdb                gdb                gdb             gdb
+optional objdump     cmd:objdump       shows instructions: make fastpath-08
+    binutils           binutils           binutils        binutils
 optional valgrind    cmd:valgrind      finds wrong memory accesses
     valgrind           valgrind           valgrind        valgrind
 optional strace      cmd:strace        shows system calls, makes them fail

@@ -208,6 +208,23 @@ prints 'contract tests are chosen by their lines' 0 \
 prints 'glibc runs all contract tests' 0 'tests/contract/basic_test.c
 tests/contract/thread_test.c' stages --with-glibc suites contract glibc
 prints 'glibc runs no unit tests' 0 '' stages --with-glibc suites unit glibc
+printf '#!/bin/sh\n# stages: 02-03\n' > tests/unit/path_test.sh
+echo '#!/bin/sh' > tests/contract/every.sh
+prints 'a script says where it applies in its second line' 0 \
+    tests/unit/path_test.sh stages scripts unit 3
+prints '... and does not run elsewhere' 0 '' stages scripts unit 4
+prints 'a script without the line runs on every stage' 0 \
+    tests/contract/every.sh stages scripts contract 1
+prints '... but none on glibc' 0 '' stages --with-glibc scripts contract glibc
+prints 'scripts are not among the tests in C' 0 tests/contract/basic_test.c \
+    stages suites contract 1
+printf '#!/bin/sh\n#\n# stages: 02\n' > tests/unit/path_test.sh
+says 'such a line in another place is refused' 2 \
+    'a "# stages:" line must be the second line' \
+    stages applies tests/unit/path_test.sh 2
+printf '#!/bin/sh\n# stage: 02\n' > tests/unit/path_test.sh
+says 'such a line in other words is refused' 2 \
+    'write it like this: # stages: 02-' stages scripts unit 2
 prints 'there are only two kinds of tests' 2 \
     "stages: no kind of tests 'units'; the kinds are: contract unit" \
     stages suites units 1
@@ -362,6 +379,9 @@ fresh
 echo '// stages: 07-' > tests/unit/part_test.c
 says 'a test that runs on no stage is caught' 1 \
     'tests/unit/part_test.c: runs on no stage' check_stages
+printf '#!/bin/sh\n# stages: 07-\n' > tests/unit/path_test.sh
+says '... also in shell' 1 'tests/unit/path_test.sh: runs on no stage' \
+    check_stages
 echo '// stages 7' > tests/unit/list_test.c
 echo '// stages: 7' > tests/unit/part_test.c
 says 'a malformed "// stages:" line is caught' 1 'tests/unit/part_test.c:1: ' \
