@@ -37,7 +37,14 @@ static void after_fork(void)
         mm_unlock_all();
 }
 
+static void after_fork_in_child(void)
+{
+    after_fork();
+    if (took_locks)
+        mm_fork_child();
+}
+
 __attribute__((constructor)) static void register_handlers(void)
 {
-    CHECK(pthread_atfork(before_fork, after_fork, after_fork) == 0);
+    CHECK(pthread_atfork(before_fork, after_fork, after_fork_in_child) == 0);
 }

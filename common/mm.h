@@ -89,6 +89,11 @@ size_t mm_block_size(const void *p, const char *call);
 void mm_lock_all(void);
 void mm_unlock_all(void);
 
+// mm_fork_child repairs, in the child of a fork, what threads that are not
+// there left half done. Called by the only thread, without locks. A stage needs
+// it only if its threads share anything without a lock.
+void mm_fork_child(void);
+
 // A stage may define any other function of the family, too, where its data
 // structures can do better than mm_api.c.
 

@@ -148,3 +148,7 @@ WEAK void mm_lock_all(void)
 WEAK void mm_unlock_all(void)
 {
 }
+
+WEAK void mm_fork_child(void)
+{
+}

@@ -113,11 +113,15 @@ __attribute__((destructor)) static void finish(void)
     close(fd);
 }
 
+// hardened_malloc is apart, or malloc would save registers for it.
+static __attribute__((noinline)) void *hardened_malloc(size_t size)
+{
+    return harden_close(mm_malloc(harden_room(size)), size);
+}
+
 EXPORT void *malloc(size_t size)
 {
-    if (is_hardened())
-        return harden_close(mm_malloc(harden_room(size)), size);
-    return mm_malloc(size);
+    return is_hardened() ? hardened_malloc(size) : mm_malloc(size);
 }
 
 EXPORT void free(void *p)

@@ -535,7 +535,7 @@ static size_t use_up_structs(void)
     os.fail_from = os.calls + 1;
     while ((pages[n] = take(1)) != NULL)
         n++;
-    CHECK_GE(n, 100);
+    CHECK_GE(n, 80);
     CHECK_LE(n, (1 << 14) - 100);
     CHECK_EQ(errno, ENOMEM);
     CHECK_TRUE(is_sound());

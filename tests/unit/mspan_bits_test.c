@@ -1,4 +1,4 @@
-// stages: 07-
+// stages: 07-07
 //
 // mspan.c: a bit for each slot of a span, the search for a free one, and the
 // marks, which threads share without a lock.

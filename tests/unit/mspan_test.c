@@ -1,4 +1,4 @@
-// stages: 05-
+// stages: 05-07
 //
 // mspan.c: where the objects of a span are, and lists of spans.
 

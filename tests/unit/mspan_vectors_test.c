@@ -1,4 +1,4 @@
-// stages: 07-09
+// stages: 07-07
 //
 // mspan.c against the Go runtime: the search for free slots, step by step, and
 // the division of an offset by the size of an object.
