@@ -60,9 +60,9 @@ static struct mspan *grow(unsigned sizeclass)
 {
     lock_acquire(&mheap.lock);
     struct mspan *s = mheap_alloc(class_npages(sizeclass), PAGE_SIZE);
-    lock_release(&mheap.lock);
     if (s != NULL)
         mspan_init_objects(s, sizeclass);
+    lock_release(&mheap.lock);
     return s;
 }
 

@@ -87,9 +87,7 @@ void mspan_init_objects(struct mspan *s, unsigned sizeclass)
     }
     use_word(s, 0);
     if (sizeclass != 0)
-        // release: who finds a place, in the child of a fork, finds the rest
-        atomic_store_explicit(&s->place, PLACE_CACHED + sizeclass * NUM_PLACES,
-                              memory_order_release);
+        atomic_store(&s->place, PLACE_CACHED + sizeclass * NUM_PLACES);
 }
 
 // Go: func computeDivMagic (mksizeclasses.go), with twice the bits
