@@ -7,14 +7,14 @@
 # What is measured is said in tests/tools/fastpath.c. See the instructions with:
 # make fastpath-08
 #
-# Environment  STAGE, LIBRARY, CC, $1: see tests/contract/programs/cases.sh; but
+# Environment  STAGE, LIBRARY, CC, $1: see tests/contract/programs/run_programs.sh; but
 #              LIBRARY has no counters. FASTPATH is tests/tools/fastpath.c,
 #              compiled. MOST is how many instructions mm_malloc and mm_free may
 #              have (20,30).
 
 # shellcheck disable=SC1091,SC2034,SC2154 # cases.sh and its variables
 suite=unit/fastpath_test
-. tests/contract/programs/cases.sh
+. tests/contract/programs/run_programs.sh
 most=${MOST:-20,30}
 
 tests/tools/fastpath --most "$most" "${FASTPATH:?is not set}" "$LIBRARY" \
