@@ -33,6 +33,12 @@ void *mm_malloc(size_t size);
 // abort, where the stage can tell.
 void mm_free(void *p);
 
+// mm_malloc_noscan is mm_malloc for data that holds no pointers, and asks for no
+// more alignment than it has a size: from 16 bytes on, the block is aligned as
+// one of mm_malloc; below, at a multiple of 8, 4 or 2 if size is one. So a stage
+// may pack such blocks. It need not: then it is mm_malloc.
+void *mm_malloc_noscan(size_t size);
+
 // mm_calloc returns a block for n objects of size bytes, all bytes zero up to
 // the block's usable size. Fails if n * size overflows.
 void *mm_calloc(size_t n, size_t size);
@@ -158,6 +164,7 @@ struct mm_stats {
     uint64_t span_frees; // and taken back
     uint64_t batches; // times that objects moved between a thread and all
     uint64_t batch_objects; // how many did
+    uint64_t tiny_allocs; // blocks that share an object with an earlier one
 };
 void mm_stats(struct mm_stats *out);
 

@@ -23,6 +23,11 @@ static void *fail(int error)
     return NULL;
 }
 
+WEAK void *mm_malloc_noscan(size_t size)
+{
+    return mm_malloc(size);
+}
+
 WEAK void *mm_calloc(size_t n, size_t size)
 {
     size_t bytes;

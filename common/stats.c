@@ -25,6 +25,7 @@ const char *const mm_stats_names[] = {
     "span_frees",
     "batches",
     "batch_objects",
+    "tiny_allocs",
 };
 
 uint64_t mm_stats_value(const struct mm_stats *stats, size_t index)

@@ -36,6 +36,7 @@ static const struct {
     FIELD(span_frees),
     FIELD(batches),
     FIELD(batch_objects),
+    FIELD(tiny_allocs),
 };
 
 TEST(every_counter_has_its_name,
