@@ -209,8 +209,8 @@ static inline void *mspan_next_free_fast(struct mspan *s, uint64_t word)
 }
 
 // mspan_refill_alloc_cache moves alloc_cache to the next word with a free slot,
-// and from the last on to the first. Returns whether there is one. The caller
-// holds s.
+// if its own has none, and from the last on to the first. Returns whether there
+// is one. The caller holds s.
 bool mspan_refill_alloc_cache(struct mspan *s);
 
 // mspan_free frees the object in that slot of s, which the caller holds. Returns

@@ -102,7 +102,7 @@ uint64_t mspan_div_magic(size_t size)
 bool mspan_refill_alloc_cache(struct mspan *s)
 {
     size_t n_words = mspan_words(s->nelems);
-    for (size_t k = 1; k <= n_words; k++) {
+    for (size_t k = 0; k < n_words; k++) {
         size_t i = (s->freeindex / 64 + k) % n_words;
         if (atomic_load_explicit(&s->free_bits[i], memory_order_relaxed) != 0) {
             use_word(s, i);
