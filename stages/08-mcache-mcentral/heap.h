@@ -190,9 +190,9 @@ static inline size_t mspan_words(size_t nelems)
     return (nelems + 63) / 64;
 }
 
-// mspan_next returns the word that alloc_cache points at: its bits show the next
-// free slots of s. mspan_next_free_fast takes the first of them, when there is
-// one, and returns the object. The caller holds s.
+// mspan_next returns the word that alloc_cache points at: its bits show the
+// next free slots of s. mspan_next_free_fast takes the first of them, when
+// there is one, and returns the object. The caller holds s.
 //
 // Go: func nextFreeFast (malloc.go)
 static inline uint64_t mspan_next(const struct mspan *s)
@@ -213,8 +213,8 @@ static inline void *mspan_next_free_fast(struct mspan *s, uint64_t word)
 // is one. The caller holds s.
 bool mspan_refill_alloc_cache(struct mspan *s);
 
-// mspan_free frees the object in that slot of s, which the caller holds. Returns
-// false if it is free.
+// mspan_free frees the object in that slot of s, which the caller holds.
+// Returns false if it is free.
 static inline bool mspan_free(struct mspan *s, size_t slot)
 {
     uint64_t word =
@@ -405,7 +405,8 @@ extern struct mcentral mcentral[NUM_SIZE_CLASSES];
 // holds it. NULL, with errno ENOMEM, if there is no memory.
 struct mspan *mcentral_cache_span(unsigned sizeclass);
 
-// mcentral_uncache_span puts the span s of a class down, which the caller holds.
+// mcentral_uncache_span puts the span s of a class down, which the caller
+// holds.
 void mcentral_uncache_span(struct mspan *s);
 
 // mcentral_free frees the object in a slot of s, a span of a class that the

@@ -182,7 +182,6 @@ static bool reclaim(struct mcentral *c)
             put_down(s);
             continue;
         }
-        atomic_store(&s->place, PLACE_NONE);
         mspan_list_insert(&empty, s);
     }
     if (empty.first == NULL)
@@ -191,14 +190,15 @@ static bool reclaim(struct mcentral *c)
     while (empty.first != NULL) {
         struct mspan *s = empty.first;
         mspan_list_remove(&empty, s);
+        atomic_store(&s->place, PLACE_NONE);
         mheap_free(s);
     }
     lock_release(&mheap.lock);
     return true;
 }
 
-// reclaim_if_many keeps some empty spans, for who frees many objects often wants
-// as many again: a quarter of partial, and KEEP_PAGES.
+// reclaim_if_many keeps some empty spans, for who frees many objects often
+// wants as many again: a quarter of partial, and KEEP_PAGES.
 static void reclaim_if_many(struct mcentral *c)
 {
     size_t npages = class_npages((unsigned)(c - mcentral));

@@ -212,9 +212,9 @@ static inline size_t mspan_words(size_t nelems)
     return (nelems + 63) / 64;
 }
 
-// mspan_next returns the word that alloc_cache points at: its bits show the next
-// free slots of s. mspan_next_free_fast takes the first of them, when there is
-// one, and returns the object. The caller holds s.
+// mspan_next returns the word that alloc_cache points at: its bits show the
+// next free slots of s. mspan_next_free_fast takes the first of them, when
+// there is one, and returns the object. The caller holds s.
 //
 // Go: func nextFreeFast (malloc.go)
 static inline uint64_t mspan_next(const struct mspan *s)
@@ -235,8 +235,8 @@ static inline void *mspan_next_free_fast(struct mspan *s, uint64_t word)
 // is one. The caller holds s.
 bool mspan_refill_alloc_cache(struct mspan *s);
 
-// mspan_free frees the object in that slot of s, which the caller holds. Returns
-// false if it is free.
+// mspan_free frees the object in that slot of s, which the caller holds.
+// Returns false if it is free.
 static inline bool mspan_free(struct mspan *s, size_t slot)
 {
     uint64_t word =
@@ -407,8 +407,8 @@ bool span_set_check(const struct span_set *set);
 // ---------------------------------------------------------------------------
 // mcentral.c
 
-// The spans of one span class that no thread holds. Each begins at a cache line of
-// its own, so that threads that use different classes do not slow each other
+// The spans of one span class that no thread holds. Each begins at a cache line
+// of its own, so that threads that use different classes do not slow each other
 // down.
 enum { CACHE_LINE = 64 };
 struct mcentral {
@@ -428,7 +428,8 @@ extern struct mcentral mcentral[NUM_SPAN_CLASSES];
 // holds it. NULL, with errno ENOMEM, if there is no memory.
 struct mspan *mcentral_cache_span(spanclass class);
 
-// mcentral_uncache_span puts the span s of a class down, which the caller holds.
+// mcentral_uncache_span puts the span s of a class down, which the caller
+// holds.
 void mcentral_uncache_span(struct mspan *s);
 
 // mcentral_free frees the object in a slot of s, a span of a class that the
@@ -511,7 +512,8 @@ enum { TINY_SPAN_CLASS = 2 << 1 | 1 };
 extern _Atomic(uint64_t) tiny_allocs;
 
 // mtiny_init makes room for the parts of the objects of s. Returns false, with
-// errno ENOMEM, if there is no memory. mtiny_fini gives it back, if there is any.
+// errno ENOMEM, if there is no memory. mtiny_fini gives it back, if there is
+// any.
 bool mtiny_init(struct mspan *s) REQUIRES(mheap.lock);
 void mtiny_fini(struct mspan *s) REQUIRES(mheap.lock);
 
@@ -531,8 +533,8 @@ bool mtiny_has_parts(const struct mspan *s, const void *p);
 // 0: no block that is in use starts there.
 size_t mtiny_block_size(const struct mspan *s, const void *p);
 
-// mtiny_free frees the block at p, in an object of parts; with the last one, the
-// object. Returns false if no block that is in use starts there.
+// mtiny_free frees the block at p, in an object of parts; with the last one,
+// the object. Returns false if no block that is in use starts there.
 bool mtiny_free(struct mspan *s, const void *p);
 
 // mtiny_bytes returns how many bytes of the object in a slot of s, of

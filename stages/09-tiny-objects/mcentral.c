@@ -65,6 +65,7 @@ static struct mspan *grow(spanclass class)
     if (s != NULL) {
         mspan_init_objects(s, class);
         if (class == TINY_SPAN_CLASS && !mtiny_init(s)) {
+            atomic_store(&s->place, PLACE_NONE);
             mheap_free(s);
             s = NULL;
         }
@@ -189,7 +190,6 @@ static bool reclaim(struct mcentral *c)
             put_down(s);
             continue;
         }
-        atomic_store(&s->place, PLACE_NONE);
         mspan_list_insert(&empty, s);
     }
     if (empty.first == NULL)
@@ -198,6 +198,7 @@ static bool reclaim(struct mcentral *c)
     while (empty.first != NULL) {
         struct mspan *s = empty.first;
         mspan_list_remove(&empty, s);
+        atomic_store(&s->place, PLACE_NONE);
         mtiny_fini(s);
         mheap_free(s);
     }
@@ -205,8 +206,8 @@ static bool reclaim(struct mcentral *c)
     return true;
 }
 
-// reclaim_if_many keeps some empty spans, for who frees many objects often wants
-// as many again: a quarter of partial, and KEEP_PAGES.
+// reclaim_if_many keeps some empty spans, for who frees many objects often
+// wants as many again: a quarter of partial, and KEEP_PAGES.
 static void reclaim_if_many(struct mcentral *c)
 {
     size_t npages = class_npages((unsigned)(c - mcentral) / 2);

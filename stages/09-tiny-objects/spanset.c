@@ -97,7 +97,8 @@ static struct span_set_spine *load_spine(const struct span_set *set)
     return atomic_load_explicit(&set->spine, memory_order_acquire);
 }
 
-// load_block returns what is in the place of a block, store_block puts it there.
+// load_block returns what is in the place of a block, store_block puts it
+// there.
 static struct span_set_block *load_block(struct span_set_spine *spine,
                                          uint32_t number)
 {
