@@ -235,7 +235,7 @@ $(foreach c,debug asan ubsan tsan,$(foreach s,$(ALL_STAGES) glibc,\
 # Tests of the tools themselves.
 tool_tests := $(wildcard tests/tools/*_test.sh tests/realworld/*_test.sh \
 	tests/traces/*_test.sh tests/fuzz/*_test.sh tests/bench/*_test.sh \
-	diagrams/*_test.sh)
+	tests/model/*_test.sh diagrams/*_test.sh)
 tool_results := $(patsubst %.sh,build/tools/%.result,$(tool_tests))
 build/tools/%.result: %.sh again
 	@$(tool)/run_suite $@ tools $(notdir $*) env CC='$(CC)' sh $<
@@ -273,6 +273,11 @@ realworld:
 	$(call with_stages,_realworld)
 _realworld: $(call libraries,release)
 	@tests/realworld/run $(SELECTED)
+
+# Every order of the steps by which threads share spans.
+model:
+	$(call need,gcc libc spin)
+	@tests/model/check
 
 matrix:
 	$(call need,gcc libc criterion)
@@ -480,7 +485,7 @@ clean:
 	rm -rf build
 
 .PHONY: again help clean doctor check transcripts carry diffstat list diff \
-	matrix pictures lint test-tools $(COMMANDS) $(addprefix _,$(COMMANDS))
+	matrix model pictures lint test-tools $(COMMANDS) $(addprefix _,$(COMMANDS))
 again:
 
 define HELP
@@ -498,6 +503,7 @@ test     test-02        the tests of a stage; SUITE=contract/api_test T=name
          realworld-02   git, gcc, python3 and others on the stage's malloc
          fuzz-02        random operations, SECONDS=60
          matrix         all suites on all stages; each is red before it is green
+         model          how threads share spans: tries every order of the steps
 look     run-02 CMD='git log'  any program; STATS=1 adds its counters
          walk-02        the heap in text, SCENE=file
          draw-02        the heap in pictures: diagrams/02-*/*.svg

@@ -110,6 +110,8 @@ optional cppcheck    cmd:cppcheck      searches the code for mistakes
     cppcheck           cppcheck           cppcheck        cppcheck
 optional shellcheck  cmd:shellcheck    searches shell scripts for mistakes
     shellcheck         ShellCheck         shellcheck      ShellCheck
+optional spin        cmd:spin          tries every order of steps: make model
+    spin               -                  -               -
 END
 }
 
@@ -174,6 +176,7 @@ version() {
     case $test in
     cmd:dot)         dot -V ;;
     cmd:awk)         awk -W version ;;
+    cmd:spin)        spin -V ;;
     cmd:*)           "$what" --version ;;
     hdr:criterion/*) pkg-config --modversion criterion ;;
     hdr:stdlib.h)    getconf GNU_LIBC_VERSION ;;
@@ -280,6 +283,7 @@ install() {
 else_how() {
     case $1 in
     criterion) echo 'build it: https://github.com/Snaipe/Criterion' ;;
+    spin)      echo 'build it: https://github.com/nimble-code/Spin' ;;
     go-source) echo 'unpack https://go.dev/dl 1.19 to /usr/share/go-1.19' ;;
     *)         echo "use this system's own package manager" ;;
     esac
