@@ -16,7 +16,8 @@
 // one.
 //
 // Locking    mheap.lock guards all writes to the tree. Readers need no lock: a
-//            table is complete before its address is stored, and is never freed.
+//            table is complete before its address is stored, and is never
+//            freed.
 // TCMalloc   TCMalloc_PageMap3 in pagemap.h
 // Go         no part of it; arenas take its place (spanOf in mheap.go)
 
