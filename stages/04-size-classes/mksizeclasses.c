@@ -209,9 +209,9 @@ static size_t class128_entry(size_t i)
 static const char header_head[] =
     "// sizeclasses.h - the size classes, made by mksizeclasses.c: edit that.\n"
     "//\n"
-    "// Where this file is included, the constants are meant; only msize.c "
-    "uses\n"
-    "// the tables.\n"
+    "// Most who include this file mean the constants; the tables are for the "
+    "few\n"
+    "// that look classes up.\n"
     "//\n"
     "// TCMalloc   SizeMap\n"
     "// Go         sizeclasses.go\n"

@@ -1,7 +1,7 @@
 // sizeclasses.h - the size classes, made by mksizeclasses.c: edit that.
 //
-// Where this file is included, the constants are meant; only msize.c uses
-// the tables.
+// Most who include this file mean the constants; the tables are for the few
+// that look classes up.
 //
 // TCMalloc   SizeMap
 // Go         sizeclasses.go

@@ -33,7 +33,9 @@
 //            I5 n_empty counts those that are EMPTY. Only its holder gives a
 //               span to the page heap, when it has seen all slots free.
 //            I6 The second free of an object is noticed, if the first is over
-//               before it begins; two at once are noticed by the sweep.
+//               before it begins. Two at once are noticed by the next sweep,
+//               unless the object was taken again before: then they are a free
+//               of the old one, and one of the new.
 // Order      A free clears a mark, then looks at the place. Who puts a span
 //            down sets the place, then looks at the marks. All four are
 //            seq_cst: so one of the two sees what the other did.
