@@ -49,8 +49,10 @@
 
 #include "check.h"
 
-// So many pages of empty spans wait in a class: 128 KiB.
-enum { KEEP_PAGES = 16 };
+enum {
+    KEEP_PAGES = 16, // of empty spans wait in a class: 128 KiB
+    MAX_TRIES = 100, // to pop, before a class gets more memory
+};
 
 struct mcentral mcentral[NUM_SIZE_CLASSES];
 
@@ -119,12 +121,21 @@ static void push(struct mcentral *c, struct mspan *s)
     lock_release(&mheap.lock);
 }
 
+// length returns how many spans were pushed and not popped.
+static size_t length(struct mcentral *c)
+{
+    return span_set_length(&c->partial) + atomic_load(&c->n_rest);
+}
+
 // pop returns a span that was pushed, and makes the calling thread its holder.
 // NULL: there is none.
 static struct mspan *pop(struct mcentral *c)
 {
     struct mspan *s = span_set_pop(&c->partial);
 
+    // A push that is under way hides what lies behind it.
+    for (int i = 0; i < MAX_TRIES && s == NULL && length(c) > 0; i++)
+        s = span_set_pop(&c->partial);
     if (s == NULL && atomic_load(&c->n_rest) > 0) {
         lock_acquire(&mheap.lock);
         s = c->rest.first;
@@ -143,12 +154,6 @@ static struct mspan *pop(struct mcentral *c)
     mspan_sweep(s);
     ASSERT(mspan_has_free(s, s->nelems));
     return s;
-}
-
-// length returns how many spans were pushed and not popped.
-static size_t length(struct mcentral *c)
-{
-    return span_set_length(&c->partial) + atomic_load(&c->n_rest);
 }
 
 // put_down is mcentral_uncache_span, apart from what follows if there are many

@@ -5,9 +5,11 @@
 // one word, index. The entries of 512 positions are in a block, and the spine
 // is a ring of blocks: with a capacity of 256, block 300 is in place 44.
 //
-//     position     1400   1500   1600                   2000   2100
-//                     head |------- spans of the set -------| tail
-//     block    ... |  2: 1024..1535  |  3: 1536..2047  |  4: 2048..2559  |
+//                   head                     tail
+//                   1400                     2100
+//                   |--- spans of the set ---|
+//      | block 2         | block 3         | block 4         |
+//      1024              1536              2048              2560
 //
 // A push first makes sure that its entry exists, then claims the position, and
 // then stores the span. A pop first looks at the entry, then claims the
@@ -55,7 +57,7 @@ enum {
     SPAN_SET_INIT_SPINE_CAP = 256,
     MAX_SPINE_CAP = 1 << 22, // then the set holds 16 TiB of spans
 };
-_Static_assert(MAX_SPINE_CAP *(uint64_t)SPAN_SET_BLOCK_ENTRIES < 1ull << 32,
+_Static_assert(MAX_SPINE_CAP < (1ull << 32) / SPAN_SET_BLOCK_ENTRIES,
                "a full set and an empty one differ");
 _Static_assert(offsetof(struct span_set_block, spans) >= sizeof(void *),
                "the link in a free block spares its entries: they stay NULL");
@@ -97,8 +99,7 @@ static struct span_set_spine *load_spine(const struct span_set *set)
     return atomic_load_explicit(&set->spine, memory_order_acquire);
 }
 
-// load_block returns what is in the place of a block, store_block puts it
-// there.
+// load_block returns what is in the place of a block, store_block changes it.
 static struct span_set_block *load_block(struct span_set_spine *spine,
                                          uint32_t number)
 {
