@@ -363,15 +363,17 @@ struct span_set {
     _Atomic(uint32_t) spine_len; // blocks added so far
 };
 
-// span_set_push adds s, in no lock. Returns false, with errno ENOMEM, if it
-// needs memory and the OS refuses; then nothing has changed.
+// span_set_push adds s. Returns false, with errno ENOMEM, if it needs memory
+// and the OS refuses; then nothing has changed. Push, pop and reset take
+// mheap.lock if they need it: the caller must not hold it.
 bool span_set_push(struct span_set *set, struct mspan *s);
 
 // span_set_pop takes out the span that was added first. NULL: there is none, or
-// the thread that adds it is not done yet.
+// the thread that adds it is not done yet; then the length is not 0.
 struct mspan *span_set_pop(struct span_set *set);
 
-// span_set_length returns how many spans the set holds, or held a moment ago.
+// span_set_length returns how many spans the set holds, or held a moment ago;
+// those that a thread is adding count.
 size_t span_set_length(const struct span_set *set);
 
 // span_set_reset makes the set empty, whatever is in it and whatever threads

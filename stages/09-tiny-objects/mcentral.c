@@ -142,7 +142,8 @@ static struct mspan *pop(struct mcentral *c)
     struct mspan *s = span_set_pop(&c->partial);
 
     // A push that is under way hides what lies behind it.
-    for (int i = 0; i < MAX_TRIES && s == NULL && length(c) > 0; i++)
+    for (int i = 0;
+         i < MAX_TRIES && s == NULL && span_set_length(&c->partial) > 0; i++)
         s = span_set_pop(&c->partial);
     if (s == NULL && atomic_load(&c->n_rest) > 0) {
         lock_acquire(&mheap.lock);
