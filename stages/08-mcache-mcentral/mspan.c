@@ -90,13 +90,14 @@ void mspan_init_objects(struct mspan *s, unsigned sizeclass)
         atomic_store(&s->place, PLACE_CACHED + sizeclass * NUM_PLACES);
 }
 
-// Go: func computeDivMagic (mksizeclasses.go), with twice the bits
+// Go: func computeDivMagic (mksizeclasses.go)
+// Unlike Go: with 64 bits.
 uint64_t mspan_div_magic(size_t size)
 {
     return UINT64_MAX / size + 1;
 }
 
-// Go: func (s *mspan) refillAllocCache, nextFreeIndex (mbitmap.go)
+// Go: func (s *mspan) refillAllocCache (mbitmap.go)
 bool mspan_refill_alloc_cache(struct mspan *s)
 {
     size_t n_words = mspan_words(s->nelems);

@@ -146,7 +146,8 @@ void *mm_malloc(size_t size)
     return hand_out(mspan_next_free_fast(s, word), s->elemsize);
 }
 
-// Go: func mallocgc (malloc.go), of a type without pointers
+// Go: func mallocgc (malloc.go)
+// There, for a type without pointers.
 void *mm_malloc_noscan(size_t size)
 {
     if (size > MAX_SMALL_SIZE)
