@@ -358,8 +358,14 @@ makers = $(patsubst stages/$1/%.c,$(call out,$1,release)/%,\
 	$(wildcard stages/$1/mk*.c))
 pictures = $(patsubst diagrams/$1/%.c,$(call out,$1,release)/diagrams/%,\
 	$(wildcard diagrams/$1/*.c))
+# What the charts of a stage may plot: traces that they name, replayed on it and
+# on the stage before.
+charts = $(wildcard diagrams/$1/*.gp)
+plotted = $(if $(call charts,$1),$(shell grep -ho 'build/traces/[a-z]*[.]rep' \
+	$(call charts,$1)) $(foreach s,$1 $(shell $(tool)/stages previous $1),\
+	$(call out,$s,release)/replay))
 drawers = $(foreach s,$(SELECTED),$(call out,$s,release)/draw \
-	$(call makers,$s) $(call pictures,$s)) \
+	$(call makers,$s) $(call pictures,$s) $(call plotted,$s)) \
 	$(call out,$(firstword $(ALL_STAGES)),release)/process
 _draw: $(drawers)
 	@COMPILER=$(COMPILER) diagrams/generate $(SELECTED)

@@ -1,8 +1,8 @@
 // replay.c - performs an allocation trace on a stage, watches every block
 // meanwhile, and prints the counters of the stage.
 //
-// Watched  Every block starts at a multiple of 16, overlaps no other, keeps
-//          what was written into it until it is freed, and takes it along when
+// Watched  Every block is aligned as promised, overlaps no other, keeps what
+//          was written into it until it is freed, and takes it along when
 //          realloc moves it. mm_check holds at the end.
 // Edges    A large block is written only near both of its ends, so that a trace
 //          can have blocks larger than the memory of the machine.
@@ -53,6 +53,8 @@ struct replayer {
 static const struct trace *trace;
 static uint64_t check_every; // operations from one mm_check to the next; 0: off
 static bool keep; // leave the last blocks alone
+static bool noscan; // the blocks hold no pointers
+static uint64_t every; // operations from one row to the next; 0: off
 static pthread_barrier_t start_together;
 
 // Bytes that the live blocks of all threads asked for. relaxed: it is a
@@ -164,13 +166,21 @@ static void check_overlap(const struct replayer *r, const struct operation *op,
                (void *)other->at);
 }
 
-// begin_life makes the size bytes at p the live block b, and writes into it.
-static void begin_life(struct replayer *r, const struct operation *op,
-                       struct block *b, void *p, size_t size)
+// alignment_of returns what the address of a new block is a multiple of.
+static size_t alignment_of(size_t size)
 {
-    if ((uintptr_t)p % MM_ALIGNMENT != 0)
-        broken(r, op, "the block at %p is not at a multiple of %d", p,
-               MM_ALIGNMENT);
+    if (!noscan || size >= MM_ALIGNMENT)
+        return MM_ALIGNMENT;
+    return size == 0 ? 1 : size & -size; // the largest power of two in it
+}
+
+// begin_life makes the size bytes at p, a multiple of align, the live block b,
+// and writes into it.
+static void begin_life(struct replayer *r, const struct operation *op,
+                       struct block *b, void *p, size_t size, size_t align)
+{
+    if ((uintptr_t)p % align != 0)
+        broken(r, op, "the block at %p is not at a multiple of %zu", p, align);
     *b = (struct block){.at = p, .size = size};
     uint32_t place = find(r, b->at);
     if (place > 0)
@@ -223,10 +233,10 @@ static void add_payload(uint64_t n)
 
 static void perform_malloc(struct replayer *r, const struct operation *op)
 {
-    void *p = mm_malloc(op->size);
+    void *p = noscan ? mm_malloc_noscan(op->size) : mm_malloc(op->size);
     if (p == NULL)
         broken(r, op, "malloc returned NULL: %s", strerror(errno));
-    begin_life(r, op, &r->blocks[op->id], p, op->size);
+    begin_life(r, op, &r->blocks[op->id], p, op->size, alignment_of(op->size));
     add_payload(op->size);
 }
 
@@ -257,7 +267,9 @@ static void perform_realloc(struct replayer *r, const struct operation *op)
         if (!is_intact(&old, p, op->size < old.size ? op->size : old.size))
             broken(r, op, "realloc from %p to %p changed the contents",
                    (void *)old.at, p);
-        begin_life(r, op, b, p, op->size);
+        // One that stays where it is, is aligned as it was.
+        bool stays = noscan && p == old.at;
+        begin_life(r, op, b, p, op->size, stays ? 1 : MM_ALIGNMENT);
     }
     add_payload(op->size - old.size);
 }
@@ -271,6 +283,8 @@ static void perform(struct replayer *r, const struct operation *op)
     else
         perform_free(r, op, &r->blocks[op->id]);
 }
+
+static void print_row(const struct replayer *r, uint32_t n_operations);
 
 static void check_stage(const struct replayer *r, const struct operation *op)
 {
@@ -289,6 +303,8 @@ static void *replay(void *replayer)
         perform(r, op);
         if (check_every != 0 && (i + 1) % check_every == 0)
             check_stage(r, op);
+        if (every != 0 && (i + 1) % every == 0)
+            print_row(r, i + 1);
     }
     return NULL;
 }
@@ -338,11 +354,11 @@ struct line {
     char value[32];
 };
 
-enum { N_DERIVED = 7, N_LINES = MM_STATS_COUNT + N_DERIVED };
+enum { N_DERIVED = 8, N_LINES = MM_STATS_COUNT + N_DERIVED };
 
 static const char *const derived_names[N_DERIVED] = {
-    "system_calls", "nodes_per_malloc", "calls",      "payload",
-    "payload_peak", "utilisation",      "blocks_left"};
+    "system_calls", "nodes_per_malloc", "calls",       "payload",
+    "payload_peak", "utilisation",      "blocks_left", "objects"};
 
 static const char *name_of_line(size_t i)
 {
@@ -412,6 +428,21 @@ static struct mm_stats read_counters(const struct baseline *b)
     return difference(&end, &b->reading);
 }
 
+// count_objects returns how many pieces of memory are in use: fewer than blocks
+// where several share one. A header without anything behind it is none.
+static void visit_object(const struct mm_item *item, void *count)
+{
+    *(uint64_t *)count += item->kind == MM_BLOCK && item->state == MM_USED &&
+                          item->size > item->header;
+}
+
+static uint64_t count_objects(void)
+{
+    uint64_t n = 0;
+    mm_walk(visit_object, &n);
+    return n;
+}
+
 // write_lines writes all lines of the output, in the order of their names.
 static void write_lines(struct line *lines, const struct baseline *baseline,
                         uint32_t n_threads, uint64_t blocks_left)
@@ -431,6 +462,7 @@ static void write_lines(struct line *lines, const struct baseline *baseline,
     write_number(derived++, peak);
     write_ratio(derived++, 100 * peak, s.bytes_from_os_peak, "%");
     write_number(derived++, blocks_left);
+    write_number(derived++, count_objects());
 }
 
 static void print_line(const struct line *line)
@@ -455,19 +487,42 @@ static size_t find_name(const char *name, size_t length)
     exit(TROUBLE);
 }
 
-// print_named prints the lines that a list with commas names; lines may be
-// NULL: then the names are only looked up.
+// next_name returns the index of the first line that a list with commas names,
+// and moves *names to what follows; NULL: nothing.
+static size_t next_name(const char **names)
+{
+    size_t length = strcspn(*names, ",");
+    size_t i = find_name(*names, length);
+    *names = (*names)[length] == '\0' ? NULL : *names + length + 1;
+    return i;
+}
+
+// print_named prints the lines that a list names; lines may be NULL: then the
+// names are only looked up.
 static void print_named(const struct line *lines, const char *names)
 {
-    for (;;) {
-        size_t length = strcspn(names, ",");
-        size_t i = find_name(names, length);
+    while (names != NULL) {
+        size_t i = next_name(&names);
         if (lines != NULL)
             print_line(&lines[i]);
-        if (names[length] == '\0')
-            return;
-        names += length + 1;
     }
+}
+
+// What a row needs to know.
+static const char *row_names; // a list
+static struct baseline row_baseline;
+
+// print_row prints the counters that row_names lists, after the first
+// n_operations operations.
+static void print_row(const struct replayer *r, uint32_t n_operations)
+{
+    struct line lines[N_LINES];
+
+    write_lines(lines, &row_baseline, 1, r->n_live);
+    printf("%" PRIu32, n_operations);
+    for (const char *names = row_names; names != NULL;)
+        printf(" %s", lines[next_name(&names)].value);
+    printf("\n");
 }
 
 // ---------------------------------------------------------------------------
@@ -483,6 +538,9 @@ static const char usage[] =
     "  --check-every N  call mm_check after every N operations; the locks "
     "that\n"
     "                   it takes are counted\n"
+    "  --every N        print them after every N operations, a row each time,\n"
+    "                   and not at the end\n"
+    "  --noscan         the blocks hold no pointers: mm_malloc_noscan\n"
     "  --keep           do not free the blocks that the trace leaves\n"
     "  --quiet          print no counters\n"
     "\n"
@@ -494,6 +552,7 @@ static const char usage[] =
     "  payload_peak      the most there ever were\n"
     "  utilisation       payload_peak / bytes_from_os_peak\n"
     "  blocks_left       blocks that live when the trace ends\n"
+    "  objects           pieces of memory in use then: blocks may share one\n"
     "\n"
     "Exit: 0 fine, 1 the stage broke a promise, 2 trouble (not a trace).\n";
 
@@ -540,12 +599,16 @@ static struct options read_options(char **arg)
             exit(OK);
         } else if (strcmp(*arg, "--keep") == 0) {
             keep = true;
+        } else if (strcmp(*arg, "--noscan") == 0) {
+            noscan = true;
         } else if (strcmp(*arg, "--quiet") == 0) {
             o.quiet = true;
         } else if (takes_value(&arg, "--threads")) {
             o.threads = (uint32_t)option_number("--threads", *arg, MAX_THREADS);
         } else if (takes_value(&arg, "--check-every")) {
             check_every = option_number("--check-every", *arg, UINT32_MAX);
+        } else if (takes_value(&arg, "--every")) {
+            every = option_number("--every", *arg, UINT32_MAX);
         } else if (takes_value(&arg, "--counters")) {
             o.counters = *arg;
             print_named(NULL, o.counters);
@@ -559,6 +622,9 @@ static struct options read_options(char **arg)
     }
     if (o.file == NULL)
         trouble("which trace? (--help explains)");
+    if (every != 0 && (o.counters == NULL || o.threads != 1))
+        trouble("--every needs --counters, and one thread");
+    row_names = o.counters;
     return o;
 }
 
@@ -582,7 +648,7 @@ int main(int argc, char **argv)
     struct baseline baseline = read_baseline();
     if (options.threads > 1 && !has_locks(&baseline))
         trouble("this stage has no locks: it is for one thread only");
-    baseline = read_baseline();
+    row_baseline = baseline = read_baseline();
 
     static struct replayer replayers[MAX_THREADS];
     replay_all(replayers, options.threads);
@@ -602,7 +668,9 @@ int main(int argc, char **argv)
                "%" PRIu64 " mallocs and %" PRIu64 " frees were counted",
                s.mallocs, s.frees);
 
-    if (options.counters != NULL && !options.quiet)
+    if (every != 0)
+        ; // printed already
+    else if (options.counters != NULL && !options.quiet)
         print_named(lines, options.counters);
     else if (!options.quiet)
         for (size_t i = 0; i < N_LINES; i++)

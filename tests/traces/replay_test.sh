@@ -49,6 +49,11 @@ void mm_free(void *p)
         memset((char *)p + 128, 0, 8);
 }
 
+void *mm_malloc_noscan(size_t size)
+{
+    return (char *)mm_malloc(size) + (size == 12 ? 4 : 3);
+}
+
 void *mm_realloc(void *p, size_t size)
 {
     void *q = fault("zero") || size != 0 ? mm_malloc(size) : NULL;
@@ -70,6 +75,19 @@ void mm_stats(struct mm_stats *out)
 {
     stats.munmaps++; // to be left out
     *out = stats;
+}
+
+void mm_walk(mm_visit *visit, void *ctx)
+{
+    struct mm_item items[] = {
+        {.kind = MM_REGION, .size = 99},
+        {.kind = MM_SPAN, .size = 99},
+        {.kind = MM_BLOCK, .size = 16, .header = 8},
+        {.kind = MM_BLOCK, .size = 16, .state = MM_FREE},
+        {.kind = MM_BLOCK, .size = 16},
+        {.kind = MM_BLOCK, .size = 8, .header = 8}};
+    for (int i = 0; i < 6; i++)
+        visit(&items[i], ctx);
 }
 
 void mm_lock_all(void)
@@ -126,12 +144,26 @@ calls                             6
 payload                       70000
 payload_peak                  70090
 utilisation                   99.5%
-blocks_left                       1' good.rep
+blocks_left                       1
+objects                           2' good.rep
 says 'reading the counters is not counted' 0 \
     'munmaps                           0' --counters munmaps good.rep
 says 'only the counters asked for are printed, in that order' 0 \
     'payload                       70000
 mallocs                           4' --counters payload,mallocs good.rep
+says 'counters are printed in rows, and not at the end' 0 '2 2 0 228
+4 3 14 90
+6 4 21 70000' --every 2 --counters mallocs,nodes_visited,payload good.rep
+says 'rows need counters' 2 '--every needs --counters' --every 2 good.rep
+says 'rows are those of one thread' 2 'and one thread' --every 2 \
+    --counters mallocs --threads 2 good.rep
+printf '0 2 2 1\na 0 12\na 1 7\n' > aligned.rep
+says 'noscan blocks are aligned by their size' 0 'mallocs * 2' --noscan \
+    --keep aligned.rep
+printf '0 1 1 1\na 0 14\n' > odd.rep
+says '... at least' 1 'odd.rep:2: a 0 14: the block at 0x* is not at' \
+    --noscan odd.rep
+says '... and like all others from 16 bytes on' 1 'of 16' --noscan good.rep
 says 'an unknown counter is trouble' 2 'no counter "nodes"; the counters are:' \
     --counters mallocs,nodes good.rep
 says '--help explains' 0 'usage: replay' --help
