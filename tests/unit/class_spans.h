@@ -1,0 +1,56 @@
+// class_spans.h - the spans of one class, and what they are doing.
+//
+// Tests that count spans use blocks of 1024 bytes: 8 fill a span, of one page.
+
+#ifndef UNIT_CLASS_SPANS_H
+#define UNIT_CLASS_SPANS_H
+
+#include "heap.h"
+#include "test.h"
+
+enum { SIZE = 1024, EACH = PAGE_SIZE / SIZE };
+
+static inline unsigned class_of_size(void)
+{
+    return size_class_of(SIZE);
+}
+
+// held returns the span of a class that the calling thread holds; NULL: none.
+static inline struct mspan *held(unsigned sizeclass)
+{
+    struct mspan *s = mcache->alloc[sizeclass];
+    return s == &emptymspan ? NULL : s;
+}
+
+// n_held returns of how many classes the calling thread holds a span.
+static inline size_t n_held(void)
+{
+    size_t n = 0;
+    for (unsigned c = 0; c < NUM_SIZE_CLASSES; c++)
+        n += held(c) != NULL;
+    return n;
+}
+
+// set_length returns how many spans of a class can be taken.
+static inline size_t set_length(unsigned sizeclass)
+{
+    return span_set_length(&mcentral[sizeclass].partial) +
+           mcentral[sizeclass].n_rest;
+}
+
+// exhaust takes all memory that there is for the allocator's own structs. The
+// OS gives no more from now on: os_memory.h.
+#ifdef UNIT_OS_MEMORY_H
+static inline void exhaust_structs(void)
+{
+    os.fail_from = os.calls + 1;
+    lock_acquire(&mheap.lock);
+    while (fixalloc_alloc(&mheap.spanalloc) != NULL)
+        continue;
+    while (persistent_alloc(MM_ALIGNMENT) != NULL)
+        continue;
+    lock_release(&mheap.lock);
+}
+#endif
+
+#endif
