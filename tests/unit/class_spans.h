@@ -38,19 +38,27 @@ static inline size_t set_length(unsigned sizeclass)
            mcentral[sizeclass].n_rest;
 }
 
-// exhaust takes all memory that there is for the allocator's own structs. The
-// OS gives no more from now on: os_memory.h.
 #ifdef UNIT_OS_MEMORY_H
-static inline void exhaust_structs(void)
+
+// exhaust_structs takes all memory that there is for the allocator's own
+// structs, but that for n_spans spans. The OS gives no more from now on.
+static inline void exhaust_structs(size_t n_spans)
 {
-    os.fail_from = os.calls + 1;
+    void *kept[256];
+    CHECK_LE(n_spans, sizeof kept / sizeof *kept);
     lock_acquire(&mheap.lock);
+    for (size_t i = 0; i < n_spans; i++)
+        kept[i] = fixalloc_alloc(&mheap.spanalloc);
+    os.fail_from = os.calls + 1;
     while (fixalloc_alloc(&mheap.spanalloc) != NULL)
         continue;
     while (persistent_alloc(MM_ALIGNMENT) != NULL)
         continue;
+    for (size_t i = 0; i < n_spans; i++)
+        fixalloc_free(&mheap.spanalloc, kept[i]);
     lock_release(&mheap.lock);
 }
+
 #endif
 
 #endif
