@@ -1,0 +1,463 @@
+// stages: 08-
+//
+// What is promised of a block that is freed twice, by the holder of its span or
+// by other threads, and that no free is lost when all threads free what others
+// allocated.
+//
+//   one after the other   the second free aborts, whoever does which, whatever
+//                         became of the span meanwhile; "double free" is said
+//                         with the block, or without it if its span is gone
+//   two others at once    one of them aborts
+//   the holder and        one of them aborts, or the next sweep of the span
+//   another at once       does; until then mm_check complains. If the slot is
+//                         handed out before the sweep, nobody can tell.
+
+#include "heap.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "blocks.h"
+#include "check.h"
+#include "child.h"
+#include "random.h"
+#include "sanitizers.h"
+#include "test.h"
+#include "workers.h"
+
+#include "class_spans.h"
+
+// ---------------------------------------------------------------------------
+// One after the other. All of it happens in a child, with threads of its own;
+// ThreadSanitizer allows none there.
+
+enum who { HOLDER, ANOTHER, A_THIRD, NUM_WHO };
+static const char *const who_names[] = {"the holder", "another", "a third"};
+
+// What the span is when the block is freed for the first time,
+enum before { SHOWS_MORE, USED_UP, FULL, PARTIAL, NUM_BEFORE };
+static const char *const before_names[] = {"shows more", "used up", "full",
+                                           "partial"};
+
+// and what happens before the second free.
+enum between {
+    NOTHING,
+    SWEPT, // by the holder, if there is one
+    TAKEN, // by another thread, with the block still free
+    ALL_FREED, // so the span is empty
+    GONE, // to the page heap
+    NUM_BETWEEN
+};
+static const char *const between_names[] = {"at once", "after a sweep",
+                                            "in another cache",
+                                            "when all is free", "in no span"};
+
+struct story {
+    enum who first, second;
+    enum before before;
+    enum between between;
+    char *block;
+};
+
+static struct worker others[2];
+static void *blocks[4 * EACH];
+
+static void free_one(void *p)
+{
+    mm_free(p);
+}
+
+static void free_by(enum who who, void *p)
+{
+    if (who == HOLDER)
+        mm_free(p);
+    else
+        worker_do(&others[who - 1], free_one, p);
+}
+
+static void allocate_one(void *into)
+{
+    *(void **)into = mm_malloc(SIZE);
+}
+
+static void put_down_all(void *unused)
+{
+    (void)unused;
+    mcache_flush();
+}
+
+// The blocks of a story: the span of the block has eight, 0 to 7.
+static const size_t victim = 3;
+
+static void begin_story(const struct story *story)
+{
+    for (size_t i = 0; i < 2; i++)
+        worker_start(&others[i]);
+    size_t n = story->before == SHOWS_MORE ? EACH - 1
+               : story->before == USED_UP  ? EACH
+                                           : EACH + 1;
+    for (size_t i = 0; i < n; i++)
+        blocks[i] = mm_malloc(SIZE);
+    if (story->before == PARTIAL)
+        mm_free(blocks[0]);
+    CHECK(blocks[victim] == story->block);
+    enum span_place place = story->before == FULL      ? PLACE_FULL
+                            : story->before == PARTIAL ? PLACE_PARTIAL
+                                                       : PLACE_CACHED;
+    CHECK(mspan_place(span_of(story->block)) == place);
+}
+
+static void go_on(const struct story *story)
+{
+    struct mspan *s = span_of(story->block);
+    void *p;
+    switch (story->between) {
+    case SWEPT:
+        // Somebody frees another block, and then the holder one more.
+        free_by(ANOTHER, blocks[1]);
+        mm_free(blocks[2]);
+        break;
+    case TAKEN:
+        mcache_flush();
+        if (mspan_place(s) == PLACE_PARTIAL && blocks[EACH - 1] != NULL)
+            mm_free(blocks[1]); // so that more than one is free
+        worker_do(&others[1], allocate_one, &p);
+        if (p == story->block)
+            worker_do(&others[1], free_one, p); // it is free again
+        CHECK(mspan_place(s) == PLACE_CACHED);
+        break;
+    case ALL_FREED:
+    case GONE:
+        for (size_t i = story->before == PARTIAL; i < EACH; i++)
+            if (i != victim && blocks[i] != NULL)
+                mm_free(blocks[i]);
+        CHECK(mspan_count_alloc(s) == 0);
+        if (story->between == GONE) {
+            put_down_all(NULL);
+            CHECK(span_of(story->block) == NULL);
+        }
+        break;
+    case NOTHING:
+    case NUM_BETWEEN:
+        break;
+    }
+}
+
+static void tell(void *argument)
+{
+    struct story *story = argument;
+    alarm(20); // ends a child that hangs
+    begin_story(story);
+    free_by(story->first, story->block);
+    go_on(story);
+    free_by(story->second, story->block);
+}
+
+// check_story checks that the second free of a story aborts.
+static void check_story(struct story *story)
+{
+    char expected[200];
+    snprintf(expected, sizeof expected,
+             story->between == GONE
+                 ? "mm: free(%p): double free\n"
+                 : "mm: free(%p): double free (block %p, 1024 bytes)\n",
+             (void *)story->block, (void *)story->block);
+    struct child child = child_run(tell, story);
+    CHECK_THAT(
+        child.signal == SIGABRT && strcmp(child.said, expected) == 0,
+        "freed by %s, when the span was %s, and then by %s, %s: expected an"
+        " abort after \"%s\", got signal %d after \"%s\"",
+        who_names[story->first], before_names[story->before],
+        who_names[story->second], between_names[story->between], expected,
+        child.signal, child.said);
+}
+
+TEST(the_second_free_aborts,
+     "a block that is freed twice, one after the other, makes the second free"
+     " abort: freed by whomever, wherever its span was and is")
+{
+    void *p[EACH];
+    allocate(p, EACH, SIZE); // in the child they are the same
+    release(p, EACH);
+    mcache_flush();
+    CHECK_EQ(spans_in_use(), 0);
+    for (size_t i = 0; i < (size_t)NUM_WHO * NUM_WHO * NUM_BEFORE * NUM_BETWEEN;
+         i++) {
+        struct story story = {.first = i % NUM_WHO,
+                              .second = i / NUM_WHO % NUM_WHO,
+                              .before = i / NUM_WHO / NUM_WHO % NUM_BEFORE,
+                              .between = i / NUM_WHO / NUM_WHO / NUM_BEFORE,
+                              .block = p[victim]};
+        if (!UNDER_TSAN)
+            check_story(&story);
+    }
+}
+
+static void free_it_twice(void *p)
+{
+    mm_free(p);
+    mm_free(p);
+}
+
+static void free_it_and_others(void *p)
+{
+    mm_free(p);
+    for (size_t i = 0; i < EACH; i++)
+        if (blocks[i] != p)
+            mm_free(blocks[i]);
+    mm_free(p);
+}
+
+TEST(one_thread_frees_twice,
+     "a thread that frees a block twice aborts: in its own span, in a full one,"
+     " in one that is empty then; a large block, too")
+{
+    allocate(blocks, 2 * EACH, SIZE);
+    for (size_t i = 0; i < 2 * EACH; i++)
+        CHECK_ABORTS(free_it_twice, blocks[i],
+                     "mm: free(%p): double free (block %p, 1024 bytes)\n",
+                     blocks[i], blocks[i]);
+    for (size_t i = 0; i < EACH; i++)
+        CHECK_ABORTS(free_it_and_others, blocks[i],
+                     "mm: free(%p): double free (block %p, 1024 bytes)\n",
+                     blocks[i], blocks[i]);
+    release(blocks, 2 * EACH);
+    void *p = mm_malloc(100000);
+    CHECK_ABORTS(free_it_twice, p, "mm: free(%p): double free\n", p);
+    mm_free(p);
+    p = mm_malloc(32768); // one object in its span
+    CHECK_ABORTS(free_it_twice, p,
+                 "mm: free(%p): double free (block %p, 32768 bytes)\n", p, p);
+    mm_free(p);
+}
+
+// ---------------------------------------------------------------------------
+// Two at once.
+
+static pthread_barrier_t barrier;
+
+static void free_at_once(void *p)
+{
+    pthread_barrier_wait(&barrier);
+    mm_free(p);
+}
+
+static void two_others(void *p)
+{
+    alarm(20);
+    for (size_t i = 0; i < 2; i++) {
+        worker_start(&others[i]);
+        worker_begin(&others[i], free_at_once, p);
+    }
+    for (size_t i = 0; i < 2; i++)
+        worker_wait(&others[i]);
+}
+
+static void free_a_neighbour(void *p)
+{
+    mm_free((char *)p + SIZE);
+}
+
+// holder_and_another frees p in both at once. If neither aborts, mm_check must
+// complain, and the next sweep abort.
+static void holder_and_another(void *p)
+{
+    alarm(20);
+    worker_start(&others[0]);
+    worker_begin(&others[0], free_at_once, p);
+    free_at_once(p);
+    worker_wait(&others[0]);
+    worker_end(&others[0]); // while another thread has a cache, mm_check skips
+    if (mm_check())
+        fprintf(stderr, "unnoticed\n");
+    in_other_thread(free_a_neighbour, p);
+    mm_free((char *)p + 2 * SIZE); // sweeps
+}
+
+enum { AT_ONCE = 150 };
+
+TEST(two_others_at_once,
+     "of two threads that free a block at the same time, and do not hold its"
+     " span, one aborts")
+{
+    allocate(blocks, EACH + 1, SIZE);
+    CHECK_EQ(pthread_barrier_init(&barrier, NULL, 2), 0);
+    for (size_t i = 0; i < AT_ONCE && !UNDER_TSAN; i++) {
+        void *p = blocks[i % 2 == 0 ? 3 : EACH]; // full, or in a cache
+        CHECK_ABORTS(two_others, p,
+                     "mm: free(%p): double free (block %p, 1024 bytes)\n", p,
+                     p);
+    }
+    release(blocks, EACH + 1);
+}
+
+TEST(
+    the_holder_and_another_at_once,
+    "if the holder of a span and another thread free a block at the same time,"
+    " one of them aborts, or else mm_check complains and the next sweep aborts")
+{
+    allocate(blocks, EACH, SIZE);
+    char *p = blocks[3];
+    char expected[100];
+    snprintf(expected, sizeof expected,
+             "mm: free(%p): double free (block %p, 1024 bytes)\n", (void *)p,
+             (void *)p);
+    CHECK_EQ(pthread_barrier_init(&barrier, NULL, 2), 0);
+    size_t later = 0;
+    for (size_t i = 0; i < AT_ONCE && !UNDER_TSAN; i++) {
+        struct child child = child_run(holder_and_another, p);
+        bool at_the_end = strstr(child.said, expected) != NULL &&
+                          strcmp(strstr(child.said, expected), expected) == 0;
+        CHECK_THAT(child.signal == SIGABRT && at_the_end &&
+                       strstr(child.said, "unnoticed") == NULL,
+                   "signal %d after \"%s\"", child.signal, child.said);
+        later += strstr(child.said, "I2 what is free is marked") != NULL;
+    }
+    fprintf(stderr, "noticed by the sweep: %zu of %d\n", later, AT_ONCE);
+    release(blocks, EACH);
+}
+
+// ---------------------------------------------------------------------------
+// Four threads exchange blocks, each of which says what it is.
+
+enum {
+    THREADS = 4,
+    TABLE = 512,
+    EXCHANGES = UNDER_TSAN ? 30000 : 300000, // of each thread
+};
+static _Atomic(unsigned char *) table[TABLE];
+static atomic_size_t troubles;
+
+// A block begins with its size; every other byte is the lowest of its address.
+static unsigned char *new_block(uint64_t *random)
+{
+    // Of a few classes, so that threads meet in them; some have few objects.
+    static const uint32_t sizes[] = {16, 48, 64, 200, 1024, 3000, 9000, 32768};
+    uint32_t size =
+        sizes[random_below(random, 100) == 0 ? 4 + random_below(random, 4)
+                                             : random_below(random, 5)];
+    unsigned char *p = mm_malloc(size);
+    if (p == NULL) {
+        troubles++;
+        return NULL;
+    }
+    memset(p, (int)((uintptr_t)p >> 4 & 0xFF), size);
+    memcpy(p, &size, sizeof size);
+    return p;
+}
+
+static void end_block(unsigned char *p)
+{
+    uint32_t size;
+    if (p == NULL)
+        return;
+    memcpy(&size, p, sizeof size);
+    if (size > 32768)
+        troubles++;
+    else
+        for (size_t i = sizeof size; i < size; i++)
+            troubles += p[i] != ((uintptr_t)p >> 4 & 0xFF);
+    memset(p, 0xDD, sizeof size);
+    mm_free(p);
+}
+
+static uint64_t start;
+
+static void *exchange(void *number)
+{
+    uint64_t random = start + (uintptr_t)number * 2;
+    for (size_t i = 0; i < EXCHANGES; i++) {
+        // Now blocks become more, now they become fewer.
+        bool more = random_below(&random, 8) < (i >> 13 & 1 ? 3 : 5);
+        unsigned char *p = more ? new_block(&random) : NULL;
+        end_block(atomic_exchange(&table[random_below(&random, TABLE)], p));
+    }
+    return NULL;
+}
+
+TEST(threads_exchange_blocks,
+     "four threads put blocks into a table and free what they find there: no"
+     " block is handed out twice or damaged, and when all are free, all spans"
+     " are")
+{
+    start = random_start();
+    run_threads(THREADS, exchange);
+    for (size_t i = 0; i < TABLE; i++) {
+        end_block(table[i]);
+        table[i] = NULL;
+    }
+    CHECK_EQ(troubles, 0);
+    mm_free(mm_malloc(1)); // so that mm_check looks at all spans
+    CHECK_TRUE(mm_check());
+    mcache_flush();
+    CHECK_EQ(spans_in_use(), 0);
+    CHECK_EQ(stats().bytes_in_use, 0);
+}
+
+// exchange_and_end does the same in many threads that end soon.
+static void *exchange_a_little(void *number)
+{
+    uint64_t random = start + (uintptr_t)number * 2;
+    for (size_t i = 0; i < 300; i++)
+        end_block(atomic_exchange(&table[random_below(&random, TABLE)],
+                                  i % 2 == 0 ? new_block(&random) : NULL));
+    return NULL;
+}
+
+TEST(
+    threads_that_end_exchange_blocks,
+    "threads that live shortly hand over their spans while others free in them:"
+    " nothing is lost")
+{
+    start = random_start();
+    for (size_t round = 0; round < (UNDER_TSAN ? 30 : 300); round++) {
+        start += 1000;
+        run_threads(THREADS, exchange_a_little);
+    }
+    for (size_t i = 0; i < TABLE; i++)
+        end_block(table[i]);
+    CHECK_EQ(troubles, 0);
+    mm_free(mm_malloc(1));
+    CHECK_TRUE(mm_check());
+    mcache_flush();
+    CHECK_EQ(spans_in_use(), 0);
+}
+
+// The smallest set of spans there can be: all threads use one class, and one
+// span is enough for all blocks.
+static void *exchange_few(void *number)
+{
+    uint64_t random = start + (uintptr_t)number * 2;
+    for (size_t i = 0; i < EXCHANGES / 3; i++) {
+        unsigned char *p = NULL;
+        if (i % 2 == 0) {
+            p = mm_malloc(3000);
+            troubles += p == NULL;
+            memset(p, (int)((uintptr_t)p >> 4 & 0xFF), 16);
+            memcpy(p, &(uint32_t){16}, sizeof(uint32_t));
+        }
+        end_block(atomic_exchange(&table[random_below(&random, 24)], p));
+    }
+    return NULL;
+}
+
+TEST(
+    threads_exchange_few_blocks,
+    "when there are as many blocks as a few spans have slots, spans become full"
+    " and empty all the time: no block is handed out twice, and none is lost")
+{
+    start = random_start();
+    run_threads(THREADS, exchange_few);
+    for (size_t i = 0; i < 24; i++)
+        end_block(table[i]);
+    CHECK_EQ(troubles, 0);
+    mm_free(mm_malloc(1));
+    CHECK_TRUE(mm_check());
+    // 24 blocks in the table, and one more in each thread: every span was taken
+    // with a free slot, so few are enough.
+    CHECK_LE(stats().bytes_from_os, 4 << 20);
+    mcache_flush();
+    CHECK_EQ(spans_in_use(), 0);
+}
