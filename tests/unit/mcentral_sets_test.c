@@ -1,4 +1,4 @@
-// stages: 08-
+// stages: 08
 //
 // mcentral.c: where the spans of a class are, and how they go from one place to
 // another; what goes back to the page heap; what the child of a fork finds.

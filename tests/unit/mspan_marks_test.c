@@ -1,4 +1,4 @@
-// stages: 08-
+// stages: 08
 //
 // mspan.c: where objects begin, which slots are free, by their free bits or by
 // their marks, and what mspan_check notices.
@@ -228,24 +228,22 @@ TEST(
     CHECK_EQ(mspan_next(&emptymspan), 0);
 }
 
-// naive_next returns the slot that comes after those of the word of freeindex:
-// word by word, from the last one on to the first, that word last.
+// naive_next returns the first free slot from freeindex on, and then from the
+// first slot on; nelems: there is none.
 static size_t naive_next(const struct mspan *s)
 {
     size_t n = mspan_words(s->nelems) * 64;
     for (size_t k = 0; k < n; k++) {
-        size_t slot = (s->freeindex + 64 + k) % n;
+        size_t slot = (s->freeindex + k) % n;
         if (is_free_bit(s, slot))
             return slot;
     }
     return s->nelems;
 }
 
-TEST(
-    the_next_word_is_found_in_a_circle,
-    "the search goes on at the word after the one in use, begins anew after the"
-    " last, looks at the one in use last, and agrees with one that looks at one"
-    " bit after the other")
+TEST(the_next_word_is_found_in_a_circle,
+     "the search begins at the word in use, goes on, and begins anew after the"
+     " last; it agrees with one that looks at one bit after the other")
 {
     uint64_t random = random_start();
     static const size_t sizes[] = {8,   16,  24,  48,   64,   112,
