@@ -561,6 +561,34 @@ TEST(one_object_at_a_time_fills_a_span,
     mm_free(blocks[0]);
 }
 
+static bool is_only(void)
+{
+    lock_acquire(&mheap.lock);
+    bool only = mcache_is_only();
+    lock_release(&mheap.lock);
+    return only;
+}
+
+TEST(caches_are_counted,
+     "a thread knows whether it has the only cache: while another has one, and"
+     " when that is gone")
+{
+    void *p = NULL;
+    struct worker w;
+    CHECK_TRUE(!is_only()); // there is none
+    mm_free(mm_malloc(1));
+    CHECK_TRUE(is_only());
+    worker_start(&w);
+    CHECK_TRUE(is_only());
+    for (size_t i = 0; i < 2; i++) {
+        worker_do(&w, allocate_one, &p);
+        CHECK_TRUE(!is_only());
+        worker_do(&w, free_one, p);
+    }
+    worker_end(&w);
+    CHECK_TRUE(is_only());
+}
+
 // ---------------------------------------------------------------------------
 // Flushing, and when memory is short.
 

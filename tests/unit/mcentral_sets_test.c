@@ -725,9 +725,29 @@ TEST(the_child_ends_half_done_frees,
     release(freed, 2);
 }
 
+static size_t n_on_list;
+
+static void find_on_list(void *unused)
+{
+    (void)unused;
+    CHECK(is_whole());
+    CHECK(mcentral[class_of_size()].n_rest == n_on_list);
+    void *p[16];
+    for (size_t i = 0; i < n_on_list; i++) {
+        p[i] = mm_malloc(SIZE);
+        CHECK(p[i] != NULL);
+    }
+    CHECK(mm_malloc(SIZE) == NULL);
+    CHECK(mcentral[class_of_size()].n_rest == 0);
+    CHECK(is_whole());
+    for (size_t i = 0; i < n_on_list; i++)
+        mm_free(p[i]);
+    CHECK(is_whole());
+}
+
 TEST(the_child_finds_what_is_on_the_list,
      "in the child of a fork, spans are found for which there was no memory in"
-     " the set, and also if there is none in the child")
+     " the set, also if there is none in the child")
 {
     enum { N = 5 };
     full_spans(N);
@@ -739,12 +759,14 @@ TEST(the_child_finds_what_is_on_the_list,
     }
     memset(blocks + N * (EACH - 1), 0, N * sizeof *blocks);
     CHECK_EQ(mcentral[class_of_size()].n_rest, N);
+    struct worker w;
+    worker_start(&w);
+    n_on_list = N;
+    CHECK_RETURNS(find_on_list, NULL, "");
     os.fail_from = SIZE_MAX;
     expected.slots = N;
     expected.spans = N;
     expected.empty = 0;
-    struct worker w;
-    worker_start(&w);
     CHECK_RETURNS(find_all, NULL, "");
     worker_end(&w);
     CHECK_EQ(mcentral[class_of_size()].n_rest, N);
@@ -795,7 +817,8 @@ TEST(damaged_places_are_noticed,
      "mm_check names what is wrong with the place of a span: a cache, fullness,"
      " emptiness, the class")
 {
-    // What it says of a span in the first place that is said to be in the other.
+    // What it says of a span that is in the first place, if the second is
+    // written there.
     static const char *const says[NUM_PLACES][NUM_PLACES] = {
         [PLACE_PARTIAL] = {says_place, says_cached, NULL, says_empty,
                            says_full},

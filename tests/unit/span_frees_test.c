@@ -7,10 +7,13 @@
 //   one after the other   the second free aborts, whoever does which, whatever
 //                         became of the span meanwhile; "double free" is said
 //                         with the block, or without it if its span is gone
-//   two others at once    one of them aborts
-//   the holder and        one of them aborts, or the next sweep of the span
-//   another at once       does; until then mm_check complains. If the slot is
+//   two at once           one of them aborts, or the next sweep of the span
+//                         does; until then mm_check complains. If the slot is
 //                         handed out before the sweep, nobody can tell.
+//
+// If the two do not hold the span, and nobody sweeps it meanwhile, one of them
+// aborts: to clear a mark is one atomic operation. But a span that is full is
+// swept by the first one that frees.
 
 #include "heap.h"
 
@@ -246,6 +249,24 @@ static void free_at_once(void *p)
     mm_free(p);
 }
 
+static void free_neighbours(void *p)
+{
+    mm_free((char *)p + SIZE);
+    mm_free((char *)p + 2 * SIZE);
+}
+
+// sweep_after makes somebody sweep the span of p, which two threads freed. Now
+// there is one thread only: else mm_check would not look at objects.
+static void sweep_after(void *p)
+{
+    mm_free(mm_malloc(1)); // there is a cache
+    if (mm_check())
+        fprintf(stderr, "unnoticed\n");
+    in_other_thread(free_neighbours, p);
+    while (mm_malloc(SIZE) != NULL)
+        continue; // until its span is swept
+}
+
 static void two_others(void *p)
 {
     alarm(20);
@@ -253,17 +274,13 @@ static void two_others(void *p)
         worker_start(&others[i]);
         worker_begin(&others[i], free_at_once, p);
     }
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
         worker_wait(&others[i]);
+        worker_end(&others[i]);
+    }
+    sweep_after(p);
 }
 
-static void free_a_neighbour(void *p)
-{
-    mm_free((char *)p + SIZE);
-}
-
-// holder_and_another frees p in both at once. If neither aborts, mm_check must
-// complain, and the next sweep abort.
 static void holder_and_another(void *p)
 {
     alarm(20);
@@ -271,27 +288,47 @@ static void holder_and_another(void *p)
     worker_begin(&others[0], free_at_once, p);
     free_at_once(p);
     worker_wait(&others[0]);
-    worker_end(&others[0]); // while another thread has a cache, mm_check skips
-    if (mm_check())
-        fprintf(stderr, "unnoticed\n");
-    in_other_thread(free_a_neighbour, p);
-    mm_free((char *)p + 2 * SIZE); // sweeps
+    worker_end(&others[0]);
+    sweep_after(p);
 }
 
 enum { AT_ONCE = 150 };
 
+// check_at_once checks that two frees of p at once, many times, are noticed
+// each time. Returns how often neither aborted, but what came then.
+static size_t check_at_once(void (*body)(void *), char *p)
+{
+    size_t later = 0;
+    char expected[100];
+    snprintf(expected, sizeof expected,
+             "mm: free(%p): double free (block %p, 1024 bytes)\n", (void *)p,
+             (void *)p);
+    for (size_t i = 0; i < AT_ONCE && !UNDER_TSAN; i++) {
+        struct child child = child_run(body, p);
+        const char *says = strstr(child.said, expected);
+        bool at_the_end = says != NULL && strcmp(says, expected) == 0;
+        CHECK_THAT(child.signal == SIGABRT && at_the_end &&
+                       strstr(child.said, "unnoticed") == NULL,
+                   "signal %d after \"%s\"", child.signal, child.said);
+        bool complained =
+            strstr(child.said, "I2 what is free is marked") != NULL;
+        CHECK_EQ(complained, says != child.said);
+        later += complained;
+    }
+    return later;
+}
+
 TEST(two_others_at_once,
      "of two threads that free a block at the same time, and do not hold its"
-     " span, one aborts")
+     " span, one aborts, if the span is in a cache; if it is full, one of them,"
+     " or the next sweep")
 {
     allocate(blocks, EACH + 1, SIZE);
     CHECK_EQ(pthread_barrier_init(&barrier, NULL, 2), 0);
-    for (size_t i = 0; i < AT_ONCE && !UNDER_TSAN; i++) {
-        void *p = blocks[i % 2 == 0 ? 3 : EACH]; // full, or in a cache
-        CHECK_ABORTS(two_others, p,
-                     "mm: free(%p): double free (block %p, 1024 bytes)\n", p,
-                     p);
-    }
+    CHECK_EQ(mspan_place(span_of(blocks[EACH])), PLACE_CACHED);
+    CHECK_EQ(check_at_once(two_others, blocks[EACH]), 0);
+    CHECK_EQ(mspan_place(span_of(blocks[3])), PLACE_FULL);
+    check_at_once(two_others, blocks[3]);
     release(blocks, EACH + 1);
 }
 
@@ -301,24 +338,48 @@ TEST(
     " one of them aborts, or else mm_check complains and the next sweep aborts")
 {
     allocate(blocks, EACH, SIZE);
-    char *p = blocks[3];
-    char expected[100];
-    snprintf(expected, sizeof expected,
-             "mm: free(%p): double free (block %p, 1024 bytes)\n", (void *)p,
-             (void *)p);
     CHECK_EQ(pthread_barrier_init(&barrier, NULL, 2), 0);
-    size_t later = 0;
-    for (size_t i = 0; i < AT_ONCE && !UNDER_TSAN; i++) {
-        struct child child = child_run(holder_and_another, p);
-        bool at_the_end = strstr(child.said, expected) != NULL &&
-                          strcmp(strstr(child.said, expected), expected) == 0;
-        CHECK_THAT(child.signal == SIGABRT && at_the_end &&
-                       strstr(child.said, "unnoticed") == NULL,
-                   "signal %d after \"%s\"", child.signal, child.said);
-        later += strstr(child.said, "I2 what is free is marked") != NULL;
-    }
-    fprintf(stderr, "noticed by the sweep: %zu of %d\n", later, AT_ONCE);
+    check_at_once(holder_and_another, blocks[3]);
     release(blocks, EACH);
+}
+
+// Both at once, so that neither noticed: the bits say so of slot 3 of a span
+// that waits in the set. What others do then must notice it.
+static void both_at_once(struct mspan *s)
+{
+    s->free_bits[0] |= 1 << 3;
+    s->mark_bits[0] &= ~(UINT64_C(1) << 3);
+}
+
+static void then_it_is_taken(void *s)
+{
+    both_at_once(s);
+    mm_malloc(SIZE);
+}
+
+static void then_it_is_given_back(void *s)
+{
+    for (size_t i = 1; i < EACH; i++)
+        if (i != 3)
+            mm_free(blocks[i]);
+    both_at_once(s);
+    mcentral_reclaim();
+}
+
+TEST(a_span_in_a_set_that_was_freed_in_twice,
+     "two frees at once that nobody noticed are noticed when the span is taken,"
+     " and when it is given back to the page heap")
+{
+    allocate(blocks, EACH, SIZE);
+    mcache_flush();
+    mm_free(blocks[0]);
+    struct mspan *s = span_of(blocks[0]);
+    CHECK_EQ(mspan_place(s), PLACE_PARTIAL);
+    static const char says[] =
+        "mm: free(%p): double free (block %p, 1024 bytes)\n";
+    CHECK_ABORTS(then_it_is_taken, s, says, blocks[3], blocks[3]);
+    CHECK_ABORTS(then_it_is_given_back, s, says, blocks[3], blocks[3]);
+    release(blocks + 1, EACH - 1);
 }
 
 // ---------------------------------------------------------------------------

@@ -43,8 +43,8 @@ static inline void worker_start(struct worker *w)
     CHECK_EQ(pthread_create(&w->thread, NULL, worker_run, w), 0);
 }
 
-// worker_begin makes w call work(argument), and does not wait; worker_wait does.
-// w is in work until then.
+// worker_begin makes w call work(argument), and does not wait for the end;
+// worker_wait does.
 static inline void worker_begin(struct worker *w, void (*work)(void *),
                                 void *argument)
 {
