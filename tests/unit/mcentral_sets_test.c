@@ -738,6 +738,9 @@ static void find_on_list(void *unused)
         CHECK(p[i] != NULL);
     }
     CHECK(mm_malloc(SIZE) == NULL);
+    lock_acquire(&mheap.lock);
+    CHECK(mcentral[class_of_size()].rest.first == NULL);
+    lock_release(&mheap.lock);
     CHECK(mcentral[class_of_size()].n_rest == 0);
     CHECK(is_whole());
     for (size_t i = 0; i < n_on_list; i++)

@@ -343,6 +343,26 @@ TEST(
     release(blocks, EACH);
 }
 
+TEST(two_free_a_large_block_at_once,
+     "of two threads that free a large block at the same time, one aborts")
+{
+    char *p = mm_malloc(100000);
+    char with_block[100], without[100];
+    snprintf(without, sizeof without, "mm: free(%p): double free\n", (void *)p);
+    snprintf(with_block, sizeof with_block,
+             "mm: free(%p): double free (block %p, 106496 bytes)\n", (void *)p,
+             (void *)p);
+    CHECK_EQ(pthread_barrier_init(&barrier, NULL, 2), 0);
+    for (size_t i = 0; i < AT_ONCE && !UNDER_TSAN; i++) {
+        struct child child = child_run(two_others, p);
+        CHECK_THAT(child.signal == SIGABRT &&
+                       (strcmp(child.said, without) == 0 ||
+                        strcmp(child.said, with_block) == 0),
+                   "signal %d after \"%s\"", child.signal, child.said);
+    }
+    mm_free(p);
+}
+
 // Both at once, so that neither noticed: the bits say so of slot 3 of a span
 // that waits in the set. What others do then must notice it.
 static void both_at_once(struct mspan *s)
