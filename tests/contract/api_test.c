@@ -196,6 +196,109 @@ TEST(success_keeps_errno, "a call that succeeds leaves errno alone")
 }
 
 // ---------------------------------------------------------------------------
+// malloc_noscan
+
+// noscan_alignment returns what such a block is a multiple of, at least.
+static size_t noscan_alignment(size_t size)
+{
+    if (size >= MM_ALIGNMENT)
+        return MM_ALIGNMENT;
+    return size == 0       ? 1
+           : size % 8 == 0 ? 8
+           : size % 4 == 0 ? 4
+           : size % 2 == 0 ? 2
+                           : 1;
+}
+
+TEST(noscan_gives_every_byte_asked_for,
+     "noscan blocks of all sizes have room for what was asked, lie apart, and"
+     " are aligned as their size asks")
+{
+    enum { LARGEST = 2000, ROUNDS = 3 };
+    static unsigned char *p[ROUNDS][LARGEST + 1];
+
+    for (int round = 0; round < ROUNDS; round++) {
+        for (size_t size = 0; size <= LARGEST; size++) {
+            unsigned char *q = mm_malloc_noscan(size);
+            CHECK_NOT_NULL(q);
+            CHECK_ALIGNED(q, noscan_alignment(size));
+            CHECK_TRUE(mm_usable_size(q) >= size || !keeps_sizes());
+            fill(q, 0, room_of(q, size), size);
+            p[round][size] = q;
+        }
+    }
+    CHECK_TRUE(mm_check());
+    for (size_t size = 0; size <= LARGEST; size++) // in another order
+        for (int round = 0; round < ROUNDS; round++) {
+            CHECK_PATTERN(p[round][size], room_of(p[round][size], size), size);
+            mm_free(p[round][size]);
+        }
+}
+
+TEST(noscan_zero_is_unique,
+     "malloc_noscan(0) returns a block of its own every time")
+{
+    enum { N = 200 };
+    void *p[N];
+
+    for (int i = 0; i < N; i++) {
+        p[i] = mm_malloc_noscan(0);
+        CHECK_NOT_NULL(p[i]);
+        for (int j = 0; j < i; j++)
+            CHECK_TRUE(p[i] != p[j]);
+    }
+    for (int i = 0; i < N; i++)
+        mm_free(p[i]);
+}
+
+TEST(noscan_fails_as_malloc,
+     "a noscan block above PTRDIFF_MAX fails with ENOMEM; success leaves errno"
+     " alone, and so does free")
+{
+    static const size_t sizes[] = {0, 1, 15, 16, 100, 40000, 3000000};
+
+    CHECK_FAILS(mm_malloc_noscan((size_t)PTRDIFF_MAX + 1), ENOMEM);
+    CHECK_FAILS(mm_malloc_noscan(SIZE_MAX), ENOMEM);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        errno = UNTOUCHED;
+        void *p = mm_malloc_noscan(sizes[i]);
+        CHECK_NOT_NULL(p);
+        mm_free(p);
+        CHECK_EQ(errno, UNTOUCHED);
+    }
+}
+
+TEST(noscan_blocks_are_reallocated,
+     "realloc of a noscan block keeps its contents, whatever the sizes")
+{
+    static const size_t sizes[] = {1, 3, 8, 15, 16, 17, 100, 5000, 70000};
+    enum { N = sizeof sizes / sizeof sizes[0] };
+
+    for (size_t i = 0; i < N; i++) {
+        for (size_t j = 0; j < N; j++) {
+            size_t kept = sizes[i] < sizes[j] ? sizes[i] : sizes[j];
+            unsigned char *below = mm_malloc_noscan(3);
+            unsigned char *p = mm_malloc_noscan(sizes[i]);
+            unsigned char *above = mm_malloc_noscan(3);
+            CHECK_TRUE(below != NULL && p != NULL && above != NULL);
+            fill(below, 0, 3, 1);
+            fill(p, 0, sizes[i], 2);
+            fill(above, 0, 3, 3);
+            p = mm_realloc(p, sizes[j]);
+            CHECK_NOT_NULL(p);
+            CHECK_PATTERN(p, kept, 2);
+            fill(p, 0, sizes[j], 4);
+            CHECK_PATTERN(below, 3, 1);
+            CHECK_PATTERN(above, 3, 3);
+            mm_free(below);
+            CHECK_PATTERN(p, sizes[j], 4);
+            mm_free(above);
+            mm_free(p);
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------
 // calloc
 
 // Products that do not fit into size_t; some of them wrap to a small number.

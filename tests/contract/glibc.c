@@ -16,6 +16,11 @@ void mm_free(void *p)
     free(p);
 }
 
+void *mm_malloc_noscan(size_t size)
+{
+    return malloc(size);
+}
+
 void *mm_calloc(size_t n, size_t size)
 {
     return calloc(n, size);
