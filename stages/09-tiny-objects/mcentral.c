@@ -113,10 +113,11 @@ static void note_empty(struct mcentral *c, struct mspan *s)
         atomic_fetch_sub(&c->n_empty, 1);
 }
 
-// push puts s, which has free slots, into partial.
+// push puts s, which has free slots, into partial. Keeps errno.
 static void push(struct mcentral *c, struct mspan *s)
 {
     size_t nelems = s->nelems;
+    int saved_errno = errno;
     set_place(s, PLACE_PARTIAL);
     // Nobody can pop it yet, so it is what it is. But frees see its place.
     if (mspan_is_empty(s, nelems))
@@ -127,6 +128,7 @@ static void push(struct mcentral *c, struct mspan *s)
     mspan_list_insert(&c->rest, s);
     atomic_fetch_add(&c->n_rest, 1);
     lock_release(&mheap.lock);
+    errno = saved_errno;
 }
 
 // length returns how many spans were pushed and not popped.
@@ -244,11 +246,9 @@ struct mspan *mcentral_cache_span(spanclass class)
 void mcentral_uncache_span(struct mspan *s)
 {
     struct mcentral *c = &mcentral[s->spanclass];
-    int saved_errno = errno;
     count_move(c, s);
     put_down(s);
     reclaim_if_many(c);
-    errno = saved_errno;
 }
 
 // Unlike Go: there, the collector clears no marks, but sets those of objects
