@@ -78,6 +78,18 @@ static inline struct child child_run(void (*body)(void *), void *argument)
                    child_.said);                                               \
     } while (0)
 
+// CHECK_COMPLAINS checks that body(argument) says this, among other things, and
+// ends with _exit(1): a check in it returned false.
+#define CHECK_COMPLAINS(body, argument, part)                                  \
+    do {                                                                       \
+        struct child child_ = child_run(body, argument);                       \
+        CHECK_THAT(                                                            \
+            child_.exit_status == 1 && strstr(child_.said, part) != NULL,      \
+            "%s: expected status 1 after \"%s\", got signal %d,"               \
+            " status %d after \"%s\"",                                         \
+            #body, part, child_.signal, child_.exit_status, child_.said);      \
+    } while (0)
+
 // CHECK_RETURNS checks that body(argument) says exactly this, and returns.
 #define CHECK_RETURNS(body, argument, expected)                                \
     do {                                                                       \

@@ -598,8 +598,7 @@ static void damage(struct mspan *s, size_t i)
 
 static void check_it(void *s)
 {
-    if (mspan_check(s))
-        fprintf(stderr, "nothing");
+    _exit(mspan_check(s) ? 0 : 1);
 }
 
 TEST(
@@ -623,6 +622,6 @@ TEST(
         CHECK_EQ(s->freeindex, 64);
         CHECK_TRUE(mspan_check(s));
         damage(s, i);
-        CHECK_SAYS(check_it, s, says[i]);
+        CHECK_COMPLAINS(check_it, s, says[i]);
     }
 }
