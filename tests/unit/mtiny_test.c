@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -483,6 +484,29 @@ TEST(a_part_is_never_used_again,
     release(others, sizeof others / sizeof *others);
 }
 
+TEST(words_that_come_back_say_nothing,
+     "when spans of parts went back to the page heap, and others are made, no"
+     " object has a part that nobody allocated")
+{
+    enum { SPANS = 4, EACH = PAGE_SIZE / TINY_SIZE };
+    static void *parts[SPANS * EACH];
+    for (size_t round = 0; round < 3; round++) {
+        for (size_t i = 0; i < SPANS * EACH; i++)
+            parts[i] = mm_malloc_noscan(15);
+        release(parts, SPANS * EACH);
+        mcache_flush();
+        CHECK_EQ(spans_in_use(), 0);
+        for (size_t i = 0; i < SPANS * EACH; i++) {
+            parts[i] = mm_malloc_noscan(TINY_SIZE);
+            CHECK_EQ(mm_usable_size(parts[i]), TINY_SIZE);
+        }
+        CHECK_EQ(spans_in_use(), SPANS);
+        CHECK_TRUE(mm_check());
+        release(parts, SPANS * EACH);
+        mcache_flush();
+    }
+}
+
 // ---------------------------------------------------------------------------
 // Other threads.
 
@@ -584,19 +608,66 @@ TEST(
 enum { THREADS = 4 };
 static atomic_size_t troubles;
 
-// Parts that are freed at the same time: thread i frees part i of each object.
-enum { OBJECTS = UNDER_TSAN ? 20000 : 100000 };
+// The only order between what this thread does and what the other does is that
+// of free: the flag adds none. ThreadSanitizer sees whether that is enough; one
+// byte, for it remembers few accesses.
+static atomic_bool is_freed;
+
+static void *write_and_free(void *part)
+{
+    *(char *)part = 1;
+    mm_free(part);
+    atomic_store_explicit(&is_freed, true, memory_order_relaxed);
+    return NULL;
+}
+
+TEST(a_write_comes_before_the_next_use,
+     "what a thread wrote to a part that it freed comes before what is written"
+     " when another thread freed the object, and has it again")
+{
+    pthread_t thread;
+    char *p[3];
+    allocate_three(p);
+    CHECK_EQ(pthread_create(&thread, NULL, write_and_free, p[1]), 0);
+    while (!atomic_load_explicit(&is_freed, memory_order_relaxed))
+        sched_yield();
+    mm_free(p[0]);
+    mm_free(p[2]);
+    mtiny_release();
+    char *blocks[PAGE_SIZE / TINY_SIZE];
+    size_t n = 0;
+    do {
+        CHECK_LE(n + 1, PAGE_SIZE / TINY_SIZE);
+        blocks[n] = mm_malloc_noscan(15);
+    } while (blocks[n++] != p[0]);
+    *p[1] = 2;
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(*p[1], 2);
+    release((void **)blocks, n);
+}
+
+// Parts that are freed at the same time: thread i frees part i of each object,
+// and the objects are used again at once.
+enum { OBJECTS = UNDER_TSAN ? 20000 : 100000, KEPT = 16 };
 static char *together[OBJECTS][THREADS];
 static pthread_barrier_t barrier;
 
 static void *free_own_parts(void *number)
 {
+    char *kept[KEPT] = {NULL};
     pthread_barrier_wait(&barrier);
     for (size_t i = 0; i < OBJECTS; i++) {
         char *p = together[i][(uintptr_t)number];
         troubles += !is_filled(p, 4);
+        p[0] = p[3] = 1;
         mm_free(p);
+        char **q = &kept[i % KEPT];
+        troubles += *q != NULL && !is_filled(*q, 15);
+        mm_free(*q);
+        *q = mm_malloc_noscan(15);
+        fill(*q, 15);
     }
+    release((void **)kept, KEPT);
     return NULL;
 }
 
@@ -833,15 +904,15 @@ TEST(no_block_starts_inside_a_part,
 
 // exhaust allocates parts until there is no memory. Returns how many.
 enum { MOST = 200000 };
-static void *blocks[MOST];
+static void *all[MOST];
 
 static size_t exhaust(void)
 {
     size_t n = 0;
     errno = 4711;
-    for (; (blocks[n] = mm_malloc_noscan(1 + n % 15)) != NULL; n++) {
+    for (; (all[n] = mm_malloc_noscan(1 + n % 15)) != NULL; n++) {
         CHECK_EQ(errno, 4711);
-        fill(blocks[n], 1 + n % 15);
+        fill(all[n], 1 + n % 15);
         CHECK_LE(n, MOST - 2);
     }
     CHECK_EQ(errno, ENOMEM);
@@ -862,14 +933,14 @@ TEST(
         CHECK_TRUE(mm_check());
         size_t sum = 0;
         for (size_t i = 0; i < n[round]; i++) {
-            CHECK_TRUE(is_filled(blocks[i], 1 + i % 15));
+            CHECK_TRUE(is_filled(all[i], 1 + i % 15));
             sum += 1 + i % 15;
         }
         CHECK_EQ(stats().bytes_in_use, sum);
         errno = 0;
         CHECK_NULL(mm_malloc_noscan(40000000));
         CHECK_EQ(errno, ENOMEM);
-        release(blocks, n[round]);
+        release(all, n[round]);
         CHECK_EQ(stats().bytes_in_use, 0);
         mcache_flush();
         CHECK_EQ(spans_in_use(), 0);
