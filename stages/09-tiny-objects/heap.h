@@ -543,6 +543,9 @@ bool mtiny_free(struct mspan *s, const void *p);
 // TINY_SPAN_CLASS, the program has.
 size_t mtiny_bytes(const struct mspan *s, size_t slot);
 
+// mtiny_check tests the invariants of the parts of s, of TINY_SPAN_CLASS.
+bool mtiny_check(const struct mspan *s);
+
 // ---------------------------------------------------------------------------
 // pagemap.c
 

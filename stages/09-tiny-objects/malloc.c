@@ -356,7 +356,7 @@ static bool check_objects(void) REQUIRES(mheap.lock)
          s = pagemap_next(mspan_end(s))) {
         if (s->state == MSPAN_FREE)
             continue;
-        if (!mspan_check(s))
+        if (!mspan_check(s) || (s->parts != NULL && !mtiny_check(s)))
             return false;
         for (size_t i = 0; i < s->nelems; i++)
             taken += s->parts != NULL ? mtiny_bytes(s, i)

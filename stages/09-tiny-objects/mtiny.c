@@ -184,3 +184,20 @@ size_t mtiny_bytes(const struct mspan *s, size_t slot)
         n += mtiny_block_size(s, part);
     return n;
 }
+
+bool mtiny_check(const struct mspan *s)
+{
+    for (size_t slot = 0; slot < s->nelems; slot++) {
+        const char *p = s->start_addr + slot * TINY_SIZE;
+        uint32_t word = s->parts[slot];
+        if ((word & (BEGINS | HELD)) != 0 && !mspan_is_live(s, slot))
+            return mm_complain("I1 an object of parts is taken", p);
+        for (unsigned i = 0; i < TINY_SIZE; i++) {
+            uint32_t here = (word & BEGINS) >> i;
+            uint32_t part = (UINT32_C(1) << part_size(word, i)) - 1;
+            if ((here & 1) != 0 && (here & part) != 1)
+                return mm_complain("I2 parts do not overlap", p + i);
+        }
+    }
+    return true;
+}
