@@ -124,7 +124,7 @@ static void check_cache(void *unused)
     (void)mcache_check();
 }
 
-#define CHECK_COMPLAINS(what) CHECK_SAYS(check_cache, NULL, what)
+#define CHECK_FINDS(what) CHECK_SAYS(check_cache, NULL, what)
 
 TEST(check_finds_what_is_wrong,
      "mcache_check notices a block in stock that the program has, one of"
@@ -144,30 +144,30 @@ TEST(check_finds_what_is_wrong,
     CHECK_TRUE(mm_check());
 
     *at = blocks[9]; // in use
-    CHECK_COMPLAINS(wrong);
+    CHECK_FINDS(wrong);
     *at = small;
-    CHECK_COMPLAINS(wrong);
+    CHECK_FINDS(wrong);
     *at = (char *)p + 16;
-    CHECK_COMPLAINS(wrong);
+    CHECK_FINDS(wrong);
     *at = &damaged; // not of this allocator
-    CHECK_COMPLAINS(wrong);
+    CHECK_FINDS(wrong);
     *at = damaged->objects[n - 1];
-    CHECK_COMPLAINS("I1 what is in a cache is there once");
+    CHECK_FINDS("I1 what is in a cache is there once");
     *at = p;
     CHECK_TRUE(mm_check());
 
     mspan_free(span_of(p), p); // another thread could take it
-    CHECK_COMPLAINS("I1 what is in a cache is taken");
+    CHECK_FINDS("I1 what is in a cache is taken");
     CHECK_PTR_EQ(mspan_alloc(span_of(p)), p);
     CHECK_TRUE(mm_check());
 
     uint32_t low_water = damaged->low_water;
     damaged->low_water = n + 1;
-    CHECK_COMPLAINS("I1 a list is not too long");
+    CHECK_FINDS("I1 a list is not too long");
     damaged->low_water = low_water;
 
     mine->size += 16;
-    CHECK_COMPLAINS("I2 size is the sum of the lists");
+    CHECK_FINDS("I2 size is the sum of the lists");
     mine->size -= 16;
     CHECK_TRUE(mm_check());
 

@@ -19,8 +19,8 @@ static void check_all(void *unused)
     (void)mm_check();
 }
 
-// CHECK_COMPLAINS checks that mm_check misses bytes, or has too many.
-#define CHECK_COMPLAINS()                                                      \
+// CHECK_FINDS checks that mm_check misses bytes, or has too many.
+#define CHECK_FINDS()                                                          \
     CHECK_RETURNS(check_all, NULL,                                             \
                   "mm: mm_check: broken: bytes_in_use is the sum of the used"  \
                   " blocks\n")
@@ -49,12 +49,12 @@ TEST(every_byte_taken_is_counted_or_in_stock,
     struct mcache *mine = (struct mcache *)(uintptr_t)mcache_mine();
     CHECK_TRUE(mm_check());
     CHECK_EQ(central_take(sizeclass, &lost, 1), 1);
-    CHECK_COMPLAINS();
+    CHECK_FINDS();
     central_give(sizeclass, &lost, 1);
     mine->size -= 16;
-    CHECK_COMPLAINS();
+    CHECK_FINDS();
     mine->size += 32;
-    CHECK_COMPLAINS();
+    CHECK_FINDS();
     mine->size -= 16;
     CHECK_TRUE(mm_check());
 
@@ -65,7 +65,7 @@ TEST(every_byte_taken_is_counted_or_in_stock,
     CHECK_TRUE(mm_check()); // that thread may have it
     central_give(sizeclass, &lost, 1);
     mine->size += 16;
-    CHECK_COMPLAINS();
+    CHECK_FINDS();
     mine->size -= 16;
     CHECK_TRUE(mm_check());
     atomic_store(&step, 2);
@@ -73,6 +73,6 @@ TEST(every_byte_taken_is_counted_or_in_stock,
 
     CHECK_TRUE(mm_check());
     CHECK_EQ(central_take(sizeclass, &lost, 1), 1);
-    CHECK_COMPLAINS();
+    CHECK_FINDS();
     central_give(sizeclass, &lost, 1);
 }

@@ -485,7 +485,7 @@ static void check_says(void *unused)
         fprintf(stderr, "nothing is wrong");
 }
 
-#define CHECK_COMPLAINS(what) CHECK_SAYS(check_says, NULL, what)
+#define CHECK_FINDS(what) CHECK_SAYS(check_says, NULL, what)
 
 TEST(check_finds_what_is_wrong,
      "mspan_check notices a wrong count, a bit where there is no slot, a mark"
@@ -498,36 +498,36 @@ TEST(check_finds_what_is_wrong,
     CHECK_TRUE(mspan_check(&s));
 
     s.alloc_count++;
-    CHECK_COMPLAINS("I1 alloc_count bits are set");
+    CHECK_FINDS("I1 alloc_count bits are set");
     s.alloc_count--;
 
     s.alloc_bits[1] |= UINT64_C(1) << (100 - 64);
     s.alloc_count++;
-    CHECK_COMPLAINS("I1 bits beyond the last slot are clear");
+    CHECK_FINDS("I1 bits beyond the last slot are clear");
     s.alloc_bits[1] &= ~(UINT64_C(1) << (100 - 64));
     s.alloc_count--;
 
     mspan_set_mark(&s, object(70));
-    CHECK_COMPLAINS("I3 a marked object is taken");
+    CHECK_FINDS("I3 a marked object is taken");
     mspan_clear_mark(&s, object(70));
     mspan_set_mark(&s, object(100));
-    CHECK_COMPLAINS("I3 a marked object is taken");
+    CHECK_FINDS("I3 a marked object is taken");
     mspan_clear_mark(&s, object(100));
     mspan_set_mark(&s, object(69));
     CHECK_TRUE(mspan_check(&s));
 
     s.alloc_bits[1] |= UINT64_C(1) << (75 - 64); // where the window has a 1
     s.alloc_count++;
-    CHECK_COMPLAINS("I2 alloc_cache shows only free slots");
+    CHECK_FINDS("I2 alloc_cache shows only free slots");
     s.alloc_cache &= ~(UINT64_C(1) << (75 - 70));
     CHECK_TRUE(mspan_check(&s));
     s.alloc_cache = 0; // shows fewer than there are
     CHECK_TRUE(mspan_check(&s));
 
     s.freeindex = 101;
-    CHECK_COMPLAINS("objects lie in their span");
+    CHECK_FINDS("objects lie in their span");
     s.freeindex = 100;
     CHECK_TRUE(mspan_check(&s));
     s.limit = mspan_end(&s) + 8;
-    CHECK_COMPLAINS("objects lie in their span");
+    CHECK_FINDS("objects lie in their span");
 }

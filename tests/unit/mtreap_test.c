@@ -209,21 +209,21 @@ static void check_says(void *n)
     (void)mtreap_check(&treap, *(size_t *)n);
 }
 
-#define CHECK_COMPLAINS(n, what) CHECK_SAYS(check_says, &(size_t){n}, what)
+#define CHECK_FINDS(n, what) CHECK_SAYS(check_says, &(size_t){n}, what)
 
 TEST(check_finds_what_is_wrong,
      "mtreap_check notices a wrong number, a wrong order, a wrong priority")
 {
     three();
     CHECK_TRUE(mtreap_check(&treap, 3));
-    CHECK_COMPLAINS(2, "a treap holds its spans, once");
-    CHECK_COMPLAINS(4, "a treap holds its spans, all of them");
+    CHECK_FINDS(2, "a treap holds its spans, once");
+    CHECK_FINDS(4, "a treap holds its spans, all of them");
     few[1].npages = 300;
-    CHECK_COMPLAINS(3, "I1 a treap is in order");
+    CHECK_FINDS(3, "I1 a treap is in order");
     few[1].npages = 201;
     uint32_t priority = treap.root->priority;
     treap.root->priority = 0;
-    CHECK_COMPLAINS(3, "I2 a child has no higher priority");
+    CHECK_FINDS(3, "I2 a child has no higher priority");
     treap.root->priority = priority;
     CHECK_TRUE(mtreap_check(&treap, 3));
 }

@@ -591,7 +591,7 @@ static void check_it(void *unused)
         fputs("sound\n", stderr);
 }
 
-#define CHECK_COMPLAINS(what, where)                                           \
+#define CHECK_FINDS(what, where)                                               \
     do {                                                                       \
         char expected_[256];                                                   \
         snprintf(expected_, sizeof expected_,                                  \
@@ -613,35 +613,35 @@ TEST(
     struct mspan *s = first->spans[10];
 
     first->spans[10] = NULL;
-    CHECK_COMPLAINS("I1 there are spans from head to tail", first);
+    CHECK_FINDS("I1 there are spans from head to tail", first);
     first->spans[10] = s;
     first->spans[9] = s;
-    CHECK_COMPLAINS("I1 there are spans from head to tail", first);
+    CHECK_FINDS("I1 there are spans from head to tail", first);
     first->spans[9] = NULL;
     last->spans[10] = s;
-    CHECK_COMPLAINS("I1 there are spans from head to tail", last);
+    CHECK_FINDS("I1 there are spans from head to tail", last);
     last->spans[10] = NULL;
     first->popped++;
-    CHECK_COMPLAINS("I4 a block counts what was popped", first);
+    CHECK_FINDS("I4 a block counts what was popped", first);
     first->popped--;
 
     set.spine->blocks[1] = NULL;
-    CHECK_COMPLAINS("I3 a block is in its place until it is popped", &set);
+    CHECK_FINDS("I3 a block is in its place until it is popped", &set);
     set.spine->blocks[1] = first;
     set.spine->blocks[0] = first;
-    CHECK_COMPLAINS("I3 a block is in its place until it is popped", &set);
+    CHECK_FINDS("I3 a block is in its place until it is popped", &set);
     set.spine->blocks[0] = NULL;
 
     set.spine_len++;
-    CHECK_COMPLAINS("I2 tail is in the last block or behind it", &set);
+    CHECK_FINDS("I2 tail is in the last block or behind it", &set);
     set.spine_len -= 2;
-    CHECK_COMPLAINS("I2 tail is in the last block or behind it", &set);
+    CHECK_FINDS("I2 tail is in the last block or behind it", &set);
     set.spine_len++;
     uint64_t index = set.index;
     set.index = (uint64_t)(tail() + 1) << 32 | tail();
-    CHECK_COMPLAINS("I3 every block has a place", &set);
+    CHECK_FINDS("I3 every block has a place", &set);
     set.index = (uint64_t)(tail() - FIRST_CAPACITY * ENTRIES) << 32 | tail();
-    CHECK_COMPLAINS("I3 every block has a place", &set);
+    CHECK_FINDS("I3 every block has a place", &set);
     set.index = index;
     CHECK_RETURNS(check_it, NULL, "sound\n");
     pop_all();
