@@ -1,4 +1,5 @@
-// class_spans.h - the spans of one class, and what they are doing.
+// class_spans.h - the spans of one class, and what they are doing. A class is a
+// size class here, and its spans are those that malloc takes, not noscan ones.
 //
 // Tests that count spans use blocks of 1024 bytes: 8 fill a span, of one page.
 
@@ -8,6 +9,8 @@
 #include "heap.h"
 #include "test.h"
 
+#include "span_class.h"
+
 enum { SIZE = 1024, EACH = PAGE_SIZE / SIZE };
 
 static inline unsigned class_of_size(void)
@@ -15,27 +18,40 @@ static inline unsigned class_of_size(void)
     return size_class_of(SIZE);
 }
 
+// cached_at returns where the cache of the calling thread has its span of a
+// class.
+static inline struct mspan **cached_at(unsigned sizeclass)
+{
+    return mcache_span(mcache, scan_class(sizeclass));
+}
+
 // held returns the span of a class that the calling thread holds; NULL: none.
 static inline struct mspan *held(unsigned sizeclass)
 {
-    struct mspan *s = mcache->alloc[sizeclass];
+    struct mspan *s = *cached_at(sizeclass);
     return s == &emptymspan ? NULL : s;
 }
 
-// n_held returns of how many classes the calling thread holds a span.
+// n_held returns how many spans the calling thread holds, noscan ones too.
 static inline size_t n_held(void)
 {
     size_t n = 0;
-    for (unsigned c = 0; c < NUM_SIZE_CLASSES; c++)
-        n += held(c) != NULL;
+    for (spanclass c = 0; c < NUM_SPAN_CLASSES; c++)
+        n += *mcache_span(mcache, c) != &emptymspan;
     return n;
+}
+
+// central_of returns what all threads share of a class.
+static inline struct mcentral *central_of(unsigned sizeclass)
+{
+    return &mcentral[scan_class(sizeclass)];
 }
 
 // set_length returns how many spans of a class can be taken.
 static inline size_t set_length(unsigned sizeclass)
 {
-    return span_set_length(&mcentral[sizeclass].partial) +
-           mcentral[sizeclass].n_rest;
+    const struct mcentral *c = central_of(sizeclass);
+    return span_set_length(&c->partial) + c->n_rest;
 }
 
 #ifdef UNIT_OS_MEMORY_H

@@ -1,4 +1,4 @@
-// stages: 08
+// stages: 08-
 //
 // mcache.c: the span of each class that a thread holds, how long it keeps it,
 // and who has it then.
@@ -86,7 +86,7 @@ TEST(one_span_of_each_class,
         blocks[c] = mm_malloc(class_size(c));
         struct mm_stats after = stats();
         CHECK_PTR_EQ(held(c), span_of(blocks[c]));
-        CHECK_EQ(held(c)->sizeclass, c);
+        CHECK_EQ(class_of_span(held(c)), scan_class(c));
         CHECK_EQ(n_held(), c - 1);
         CHECK_EQ(after.span_allocs - before.span_allocs, 1);
         CHECK_EQ(after.batches - before.batches, 1);
@@ -341,14 +341,14 @@ TEST(a_thread_that_ends_hands_its_spans_over,
         n_full += is_full;
         CHECK_EQ(mspan_place(s), is_full ? PLACE_FULL : PLACE_PARTIAL);
         CHECK_NULL(s->owner);
-        CHECK_EQ(mcentral[c].n_empty, is_full); // the other one
+        CHECK_EQ(central_of(c)->n_empty, is_full); // the other one
         CHECK_EQ(set_length(c), 1);
         void *p = mm_malloc(class_size(c));
         CHECK_EQ(span_of(p) == s, !is_full);
         CHECK_EQ(set_length(c), 0);
         mm_free(blocks[c]);
         CHECK_EQ(set_length(c), is_full);
-        CHECK_EQ(mcentral[c].n_empty, is_full);
+        CHECK_EQ(central_of(c)->n_empty, is_full);
         mm_free(p);
     }
     CHECK_EQ(stats().span_allocs, before);
@@ -389,7 +389,7 @@ TEST(
     CHECK_EQ(troubles, 0);
     uint64_t n = 0;
     for (unsigned c = 1; c < NUM_SIZE_CLASSES; c++) {
-        CHECK_EQ(set_length(c), mcentral[c].n_empty);
+        CHECK_EQ(set_length(c), central_of(c)->n_empty);
         n += set_length(c);
     }
     CHECK_EQ(n, spans_in_use());
@@ -669,28 +669,42 @@ static void check_it(void *unused)
 
 TEST(
     damage_is_noticed,
-    "mcache_check names what is wrong: a span of another class, or of none, one"
-    " that is not held, one of another owner")
+    "mcache_check names what is wrong: a span where those of another class are,"
+    " or of none, one that is not held, one of another owner")
 {
     void *p = mm_malloc(SIZE), *q = mm_malloc(2 * SIZE);
-    struct mspan **alloc = mcache->alloc;
-    unsigned c = class_of_size();
-    struct mspan *s = alloc[c], *other = alloc[size_class_of(2 * SIZE)];
+    spanclass c = scan_class(class_of_size());
+    struct mspan **at = mcache_span(mcache, c), *s = *at;
     CHECK_TRUE(mm_check());
 
-    alloc[c] = other;
+    *at = held(size_class_of(2 * SIZE));
     CHECK_COMPLAINS(check_it, NULL, "I1 what is in a cache is of its class");
-    alloc[c] = s;
-    alloc[0] = s;
-    CHECK_COMPLAINS(check_it, NULL, "I1 what is in a cache is of its class");
-    alloc[0] = &emptymspan;
+    *at = s;
+    // Of size class 0 there are no spans, and so none in a cache.
+    for (spanclass other = 0; other < NUM_SPAN_CLASSES; other++) {
+        struct mspan **wrong = mcache_span(mcache, other), *right = *wrong;
+        *wrong = s;
+        if (other != c)
+            CHECK_COMPLAINS(check_it, NULL,
+                            "I1 what is in a cache is of its class");
+        *wrong = right;
+    }
+    for (spanclass none = 0; spanclass_sizeclass(none) == 0; none++) {
+        void *large = none == 0 ? mm_malloc(100000) : mm_malloc_noscan(100000);
+        CHECK_EQ(class_of_span(span_of(large)), none);
+        *mcache_span(mcache, none) = span_of(large);
+        CHECK_COMPLAINS(check_it, NULL,
+                        "I1 what is in a cache is of its class");
+        *mcache_span(mcache, none) = &emptymspan;
+        mm_free(large);
+    }
     static struct mspan dead;
-    alloc[c] = &dead;
+    *at = &dead;
     CHECK_COMPLAINS(check_it, NULL, "I1 what is in a cache is of its class");
     dead = *s;
     dead.state = MSPAN_FREE;
     CHECK_COMPLAINS(check_it, NULL, "I1 what is in a cache is of its class");
-    alloc[c] = s;
+    *at = s;
     for (unsigned place = 0; place < NUM_PLACES; place++) {
         s->place = place + c * NUM_PLACES;
         if (place != PLACE_CACHED)

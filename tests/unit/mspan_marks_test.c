@@ -1,4 +1,4 @@
-// stages: 08
+// stages: 08-
 //
 // mspan.c: where objects begin, which slots are free, by their free bits or by
 // their marks, and what mspan_check notices.
@@ -16,18 +16,27 @@
 #include "test.h"
 #include "workers.h"
 
+#include "span_class.h"
+
 // The memory of a span is never touched here, only its address is used.
 enum { MOST_PAGES = 16 };
 static _Alignas(PAGE_SIZE) char memory[MOST_PAGES * PAGE_SIZE];
 static struct mspan span;
 
-// cut makes span one of a class, all slots free, and returns it.
+// cut_into makes span one of a span class, all slots free, and returns it.
+static struct mspan *cut_into(spanclass class)
+{
+    size_t npages = class_npages(spanclass_sizeclass(class));
+    CHECK_LE(npages, MOST_PAGES);
+    mspan_init(&span, memory, npages);
+    mspan_init_objects(&span, class);
+    return &span;
+}
+
+// cut makes span one of a size class.
 static struct mspan *cut(unsigned sizeclass)
 {
-    CHECK_LE(class_npages(sizeclass), MOST_PAGES);
-    mspan_init(&span, memory, class_npages(sizeclass));
-    mspan_init_objects(&span, sizeclass);
-    return &span;
+    return cut_into(scan_class(sizeclass));
 }
 
 static uint64_t bit_of(size_t slot)
@@ -123,7 +132,7 @@ TEST(wild_addresses_are_no_objects,
 
     for (size_t npages = 1; npages <= (size_t)1 << 34; npages *= 2) {
         mspan_init(&span, memory, npages);
-        mspan_init_objects(&span, 0);
+        mspan_init_objects(&span, scan_class(0));
         CHECK_EQ(span.nelems, 1);
         CHECK_EQ(span.nbytes, npages * PAGE_SIZE);
         slot = 1;
@@ -168,11 +177,12 @@ TEST(a_fresh_span_is_free,
 {
     memset(span.free_bits, 0xA5, sizeof span.free_bits);
     memset(span.mark_bits, 0xA5, sizeof span.mark_bits);
-    for (unsigned k = 1; k < 2 * NUM_SIZE_CLASSES; k++) {
-        unsigned c = k * 7 % NUM_SIZE_CLASSES;
-        if (c == 0)
+    for (unsigned k = 1; k < 2 * NUM_SPAN_CLASSES; k++) {
+        spanclass c = k * 7 % NUM_SPAN_CLASSES;
+        unsigned sizeclass = spanclass_sizeclass(c);
+        if (sizeclass == 0)
             continue;
-        struct mspan *s = cut(c);
+        struct mspan *s = cut_into(c);
         for (size_t i = 0; i < MAX_OBJECTS; i++) {
             if (is_free_bit(s, i) != (i < s->nelems) || !is_marked(s, i))
                 CHECK_THAT(false, "class %u, slot %zu", c, i);
@@ -185,7 +195,8 @@ TEST(a_fresh_span_is_free,
         CHECK_EQ(mspan_place(s), PLACE_CACHED);
         CHECK_EQ(s->place, PLACE_CACHED + c * NUM_PLACES);
         CHECK_NULL(s->owner);
-        CHECK_EQ(s->sizeclass, c);
+        CHECK_EQ(class_of_span(s), c);
+        CHECK_EQ(s->elemsize, class_size(sizeclass));
         CHECK_EQ(s->freeindex, 0);
         CHECK_TRUE(mspan_check(s));
         // Leave a trace for the next one.
@@ -196,7 +207,7 @@ TEST(a_fresh_span_is_free,
     mspan_init(&span, memory, 2);
     CHECK_NULL(span.owner);
     CHECK_EQ(span.place, PLACE_NONE);
-    mspan_init_objects(&span, 0);
+    mspan_init_objects(&span, scan_class(0));
     CHECK_EQ(mspan_place(&span), PLACE_NONE);
     CHECK_EQ(allocate(&span), 0);
     CHECK_EQ(allocate(&span), 1);

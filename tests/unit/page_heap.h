@@ -6,6 +6,8 @@
 #include "heap.h"
 #include "test.h"
 
+#include "span_class.h"
+
 // take_aligned returns a span of npages pages at a multiple of align; NULL:
 // there is no memory.
 static inline struct mspan *take_aligned(size_t npages, size_t align)
@@ -21,12 +23,13 @@ static inline struct mspan *take(size_t npages)
     return take_aligned(npages, PAGE_SIZE);
 }
 
-// take_cut returns a span that is cut into objects of a class.
+// take_cut returns a span that is cut into objects of a size
+// class.
 static inline struct mspan *take_cut(size_t npages, unsigned sizeclass)
 {
     struct mspan *s = take(npages);
     CHECK_NOT_NULL(s);
-    mspan_init_objects(s, sizeclass);
+    mspan_init_objects(s, scan_class(sizeclass));
     return s;
 }
 
