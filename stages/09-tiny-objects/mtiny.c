@@ -194,7 +194,7 @@ bool mtiny_check(const struct mspan *s)
             return mm_complain("I1 an object of parts is taken", p);
         for (unsigned i = 0; i < TINY_SIZE; i++) {
             uint32_t here = (word & BEGINS) >> i;
-            uint32_t part = (UINT32_C(1) << part_size(word, i)) - 1;
+            uint64_t part = shl64(1, (unsigned)part_size(word, i)) - 1;
             if ((here & 1) != 0 && (here & part) != 1)
                 return mm_complain("I2 parts do not overlap", p + i);
         }
