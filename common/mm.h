@@ -33,10 +33,10 @@ void *mm_malloc(size_t size);
 // abort, where the stage can tell.
 void mm_free(void *p);
 
-// mm_malloc_noscan is mm_malloc for data that holds no pointers, and asks for no
-// more alignment than it has a size: from 16 bytes on, the block is aligned as
-// one of mm_malloc; below, at a multiple of 8, 4 or 2 if size is one. So a stage
-// may pack such blocks. It need not: then it is mm_malloc. A block that
+// mm_malloc_noscan is mm_malloc for data that holds no pointers, and asks for
+// no more alignment than it has a size: from 16 bytes on, the block is aligned
+// as one of mm_malloc; below, at a multiple of 8, 4 or 2 if size is one. So a
+// stage may pack such blocks. It need not: then it is mm_malloc. A block that
 // mm_realloc leaves in its place keeps the alignment that it has.
 void *mm_malloc_noscan(size_t size);
 

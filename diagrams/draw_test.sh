@@ -98,7 +98,8 @@ scene_error 'realloc of a freed name' "3: 'a' was freed in line 2" \
 scene_error 'realloc of an unknown name' "1: no block is named 'a'" \
     'a = realloc a 5\nshow x\n'
 scene_error 'realloc to 0 bytes' \
-    "2: to free a block, write: free a" 'a = malloc 1\na = realloc a 0\nshow x\n'
+    "2: to free a block, write: free a" \
+    'a = malloc 1\na = realloc a 0\nshow x\n'
 scene_error 'a name that is in use' \
     "3: 'a' already names a block, from line 1" \
     'a = malloc 1\n\na = malloc 2\nshow x\n'
@@ -107,7 +108,8 @@ scene_error 'realloc to a name that is in use' \
     'a = malloc 1\nb = malloc 1\na = realloc b 2\nshow x\n'
 scene_error 'a name that is none' "1: '2a' is not a name as in C" \
     '2a = malloc 1\nshow x\n'
-scene_error 'a long name' "1: the name 'abcdefghijklmnop' is longer than 15 letters" \
+scene_error 'a long name' \
+    "1: the name 'abcdefghijklmnop' is longer than 15 letters" \
     'abcdefghijklmnop = malloc 1\nshow x\n'
 scene_error 'an unknown call' "1: write one of: a = malloc SIZE, \
 a = memalign ALIGN SIZE, a = realloc NAME SIZE" 'a = calloc 1 1\nshow x\n'
@@ -345,8 +347,8 @@ check_fails 'a picture without its program' "$dot5: nothing draws it any more" 5
 mv $pagemap $pagemap.away
 check_fails 'a program of a picture that was not built' \
     "$pagemap is not there: make draw builds it" 5
-sed -i 's/MIDDLE_BITS = 12/MIDDLE_BITS = 11/; s/ROOT_BITS == 12/ROOT_BITS == 13/' \
-    stages/05-spans/pagemap.c
+sed -i -e 's/MIDDLE_BITS = 12/MIDDLE_BITS = 11/' \
+    -e 's/ROOT_BITS == 12/ROOT_BITS == 13/' stages/05-spans/pagemap.c
 link_stage 05-spans diagrams/pagemap diagrams/05-spans/pagemap.c draw_shapes.o
 check_fails 'a page map with other tables' \
     'pagemap: the tables are not as large as they are drawn' 5

@@ -178,7 +178,8 @@ bench --rounds 1 --threads 1,2 --bench lifo --vs '' 01-none=a.so 02-some=b.so
 equal 'a stage without locks runs with one thread only' '0 lifo 1 a.so' \
     "$status $(grep -F a.so order | xargs)"
 contains 'and that is said' '01: no locks: lifo 2' "$(cat output)"
-contains 'a mean that leaves a row out is marked' '*' "$(in_table 'mean of all')"
+contains 'a mean that leaves a row out is marked' '*' \
+    "$(in_table 'mean of all')"
 
 # --- Words ------------------------------------------------------------------
 
@@ -284,7 +285,8 @@ END
 faulty() {
     so=$1.so fault=$2
     shift 2
-    compile -shared -o "$so" -DFAULT="$fault" -DBEGIN="${begin:-0}" "$@" faulty.c
+    compile -shared -o "$so" -DFAULT="$fault" -DBEGIN="${begin:-0}" "$@" \
+        faulty.c
 }
 faulty sound ''
 faulty crash 'abort()'

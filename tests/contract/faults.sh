@@ -29,7 +29,9 @@ faulty() {
     read -r runs refused kept <"$tmp/out"
     # One refusal may be made good by asking for less.
     case $call:$how:$refused in
-    sbrk:*:0 | mmap:on:0) wrong 'malloc returns NULL in some runs' "in none of $runs"
+    sbrk:*:0 | mmap:on:0)
+        wrong 'malloc returns NULL in some runs' "in none of $runs"
+        ;;
     esac
     all_kept=$((all_kept + kept))
     verdict "$name" "$sentence ($runs runs)${1:+, $1}"

@@ -55,7 +55,8 @@ if from $first_with_threads; then
     hardened_too thread_local_objects \
         'destructors of thread-local objects allocate, and make more objects' \
         "$threads" thread_local_objects
-    hardened_too many_keys 'keys of threads were taken before the first malloc' \
+    hardened_too many_keys \
+        'keys of threads were taken before the first malloc' \
         "$threads" many_keys
     hardened_too no_keys 'all keys were taken before the first malloc' \
         "$threads" no_keys

@@ -7,8 +7,9 @@
 # The list: name | what it needs | processes that must have called malloc, NAME
 # or NAME:TIMES | threads | what it does. Below, program_NAME is how it is run.
 # What commands alone do not tell, lacks_NAME prints: why it cannot run here.
+# A backslash at the end of a line joins it with the next.
 programs() {
-    cat <<'END'
+    cat <<END
 ls|ls|ls|one|lists a tree of 240 files, by name and by size
 find|find grep|find grep|one|tests names and sizes, and runs grep on the finds
 sort|sort|sort|one|sorts 160,000 lines by two keys
@@ -19,7 +20,8 @@ grep|grep|grep|one|searches a tree with plain, extended and Perl patterns
 diff|diff|diff|one|compares two files of 20,000 lines, and two trees
 bash|bash|bash|one|fills arrays, recurses and cuts strings
 make|make|make sed|one|makes 60 targets from pattern rules and functions
-make-parallel|make gcc|make gcc cc1 as collect2 ld|one|compiles 6 files, two at once
+make-parallel|make gcc|make gcc cc1 as collect2 ld|one|\
+compiles 6 files, two at once
 gcc|gcc|gcc cc1 as collect2 ld|one|compiles a file of 950 lines
 dot|dot|dot|one|draws a graph of 60 nodes, texts measured by estimate
 dot-threads|dot|dot|many|draws it with Pango, which finds its fonts in threads
@@ -29,7 +31,9 @@ perl|perl|perl|one|fills hashes, matches patterns, sorts and formats
 perl-threads|perl|perl:20000|many|copies its interpreter for five threads
 python3|python3|python3|one|goes from objects to JSON and back, on our malloc
 python3-threads|python3|python3|many|four threads share work, beside forks
-redis-threads|redis-server redis-cli redis-benchmark|redis-server:20000 redis-cli redis-benchmark|many|answers and saves, with four threads and lazy frees
+redis-threads|redis-server redis-cli redis-benchmark|\
+redis-server:20000 redis-cli redis-benchmark|many|\
+answers and saves, with four threads and lazy frees
 ruby|ruby|ruby|one|fills hashes and collects garbage
 sqlite3|sqlite3|sqlite3|one|fills a database, joins, sorts and dumps it
 tar|tar xz|tar xz|one|packs a tree, compressed, and unpacks it

@@ -153,8 +153,8 @@ if wanted "$sentence"; then
     fresh
     suite tests/unit/first_test.c '// stages: 01-02' \
         'CHECK_EQ(mm_usable_size(p), 0);'
-    says "$sentence" 1 \
-        'error: 02-linked-list unit/first_test: one_block fails, where the suite'
+    says "$sentence" 1 'error: 02-linked-list unit/first_test: one_block '\
+'fails, where the suite'
 fi
 
 sentence='a range that names no stage is an error'

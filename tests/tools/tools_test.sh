@@ -60,6 +60,8 @@ holds() {
     fi
 }
 
+tab=$(printf '\t')
+
 # lines FROM TO prints numbered lines of C.
 lines() {
     awk -v from="$1" -v to="$2" 'BEGIN {
@@ -345,6 +347,16 @@ in_source 'a FIXME is caught' '// FIXME' 'TODO and FIXME'
 long="// $(printf '%075d' 0)"
 in_source 'a line of 81 columns is caught' "${long}abc" \
     '81 columns; at most 80'
+for file in common/mm.h tests/test.h tests/unit/child.h diagrams/draw.c \
+    .ci/run; do
+    fresh
+    mkdir -p "${file%/*}"
+    printf '#!/bin/sh\n%s\n' "${long}abc" > $file
+    says "... in $file, too" 1 "$file:2: 81 columns; at most 80" check_stages 4
+done
+fresh
+echo "${long}abc" > tests/table.txt
+says '... but not in data' 0 'ok - 04-other' check_stages 4
 fresh
 echo "${long}ab" > stages/04-other/wide.h
 echo "${long}éü" >> stages/04-other/wide.h
@@ -410,7 +422,7 @@ says '400 changed lines are only warned of' 0 \
 large 401
 says '401 changed lines without a reason are caught' 1 \
     'stages/04-other: 401 changed lines, more than 400' check_stages 4
-says 'diffstat says so, too' 0 '	401	0	over' diffstat --plain 4
+says 'diffstat says so, too' 0 "${tab}401${tab}0${tab}over" diffstat --plain 4
 echo 'budget: the layers are exchanged all at once' >> stages/04-other/CHANGES
 says 'a reason that the chapter does not show is caught' 1 \
     'stages/04-other/README.md: does not show the reason' check_stages 4
@@ -420,8 +432,8 @@ says 'a reason that the chapter does not show is caught' 1 \
 } >> stages/04-other/README.md
 says 'a reason that the chapter shows will do' 0 \
     'ok - 04-other: 0 new, 2 changed, 0 removed files; 401' check_stages
-says 'diffstat says that there is a reason' 0 '	401	0	over, with reason' \
-    diffstat --plain
+says 'diffstat says that there is a reason' 0 \
+    "${tab}401${tab}0${tab}over, with reason" diffstat --plain
 
 fresh
 prints 'diffstat counts files and lines' 0 \

@@ -138,7 +138,8 @@ fails 'a command that prints nothing must not fail' 'with exit status 1' \
 
 # ---- running
 
-passes 'a command may go on in the next line' '$ echo one \' '>    two' 'one two'
+passes 'a command may go on in the next line' '$ echo one \' '>    two' \
+    'one two'
 passes '... without ">", too' '$ echo one \' '    two' 'one two'
 passes 'a command has no input' '$ wc -c' 0
 passes 'a command runs at the root' '$ ls stages' 01-bump 02-list

@@ -230,8 +230,8 @@ malformed 'realloc of what was freed by realloc is refused' 4 \
 malformed 'an id in use is refused' 3 'id 0 is in use' '0 2 2 1\na 0 1\na 0 1\n'
 malformed 'an id out of range is refused' 2 'id 2, but the header says 2 ids' \
     '0 2 1 1\na 2 1\n'
-malformed 'a negative size is refused' 2 'expected the size, a number, at "-1"' \
-    '0 1 1 1\na 0 -1\n'
+malformed 'a negative size is refused' 2 \
+    'expected the size, a number, at "-1"' '0 1 1 1\na 0 -1\n'
 malformed 'a size above PTRDIFF_MAX is refused' 2 'the size must be at most' \
     '0 1 1 1\na 0 9223372036854775808\n'
 malformed 'a missing size is refused' 2 'expected the size' '0 1 1 1\na 0\n'

@@ -7,10 +7,10 @@
 # What is measured is said in tests/tools/fastpath.c. See the instructions with:
 # make fastpath-08
 #
-# Environment  STAGE, LIBRARY, CC, $1: see tests/contract/programs/run_programs.sh; but
-#              LIBRARY has no counters. FASTPATH is tests/tools/fastpath.c,
-#              compiled. MOST is how many instructions mm_malloc and mm_free may
-#              have (20,30).
+# Environment  STAGE, LIBRARY, CC, $1: see run_programs.sh in
+#              tests/contract/programs; but LIBRARY has no counters.
+#              FASTPATH is tests/tools/fastpath.c, compiled. MOST is how
+#              many instructions mm_malloc and mm_free may have (20,30).
 
 # shellcheck disable=SC1091,SC2034,SC2154 # cases.sh and its variables
 suite=unit/fastpath_test

@@ -15,9 +15,9 @@
 // The longest that a list of a thread may become.
 enum { LONGEST_LIST = 8192 };
 
-// central_take takes up to n objects of a class off the central list, and stores
-// them in objects. Returns how many; SIZE_MAX if they are not free objects, or
-// not as many as mcentral_remove_range says.
+// central_take takes up to n objects of a class off the central list, and
+// stores them in objects. Returns how many; SIZE_MAX if they are not free
+// objects, or not as many as mcentral_remove_range says.
 static inline size_t central_take(unsigned sizeclass, void **objects, size_t n)
 {
     struct mlink *list = NULL;

@@ -1,4 +1,4 @@
-// heap_shape.h - the heap as a line of text, so that a test can compare all of it.
+// heap_shape.h - the heap as a line of text, which a test can compare whole.
 //
 // A test arranges blocks, and says what must lie in the heap afterwards:
 //

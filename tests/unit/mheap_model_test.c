@@ -1,7 +1,7 @@
 // stages: 05-09
 //
-// mheap.c: random spans. Against a model of the heap so naive that it is plainly
-// right: an array with one character for every page.
+// mheap.c: random spans. Against a model of the heap so naive that it is
+// plainly right: an array with one character for every page.
 
 #include "heap.h"
 

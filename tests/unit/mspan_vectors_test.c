@@ -32,7 +32,7 @@ static void read_span(struct vectors *v, struct mspan *s)
                   "not the words of a span");
     for (size_t i = 0; i < n; i++)
         s->alloc_bits[i] = vectors_hex(v);
-    // Go starts in the middle of a span when it caches one that was used before.
+    // Go starts in the middle of a span when it caches one that was in use.
     mspan_refill_alloc_cache(s, s->freeindex & ~63u);
     s->alloc_cache = shr64(s->alloc_cache, s->freeindex % 64);
 }
@@ -129,8 +129,8 @@ static void check_divided(struct vectors *v)
                vectors_number(v));
 }
 
-// check_method reads SHIFT SHIFT2 MULTIPLIER MASK, and divides every offset from
-// 0 to last in a span of the class with them, and as we do.
+// check_method reads SHIFT SHIFT2 MULTIPLIER MASK, and divides every offset
+// from 0 to last in a span of the class with them, and as we do.
 static void check_method(struct vectors *v, size_t sizeclass, size_t last)
 {
     unsigned shift = (unsigned)vectors_number(v);

@@ -1,4 +1,4 @@
-// vectors.h - reads a file of tests/vectors, whose rules are in FORMAT.md there.
+// vectors.h - reads a file of tests/vectors; FORMAT.md there has its rules.
 //
 //     struct vectors v;
 //     vectors_open(&v, "tests/vectors/mspan.txt");

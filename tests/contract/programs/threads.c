@@ -230,9 +230,9 @@ static void freed_by_another(void)
     }
 }
 
-// Thread-local objects of C++ are destroyed in the reverse of their order, before
-// thread-specific data. Compilers register them with this function of the C++
-// ABI. A destructor may allocate, free, and register another object.
+// Thread-local objects of C++ are destroyed in the reverse of their order,
+// before thread-specific data. Compilers register them with this function of
+// the C++ ABI. A destructor may allocate, free, and register another object.
 int __cxa_thread_atexit_impl(void (*destroy)(void *), void *object,
                              void *library);
 extern void *__dso_handle;
