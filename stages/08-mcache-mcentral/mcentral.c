@@ -317,7 +317,6 @@ void mcentral_recover(void)
 static bool check_place(const struct mspan *s)
 {
     size_t n_taken = mspan_count_alloc(s);
-
     enum span_place place = mspan_place(s);
 
     if ((place == PLACE_CACHED) != (mcache->alloc[s->sizeclass] == s))

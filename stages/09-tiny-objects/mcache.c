@@ -20,7 +20,6 @@
 #include "heap.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "check.h"
 #include "thread.h"

@@ -326,7 +326,6 @@ void mcentral_recover(void)
 static bool check_place(const struct mspan *s)
 {
     size_t n_taken = mspan_count_alloc(s);
-
     enum span_place place = mspan_place(s);
 
     if ((place == PLACE_CACHED) != (*mcache_span(mcache, s->spanclass) == s))
