@@ -337,6 +337,19 @@ static bool check_place(const struct mspan *s)
     return true;
 }
 
+// check_rest tests that n_rest says how many spans wait on the list.
+static bool check_rest(struct mcentral *c)
+{
+    size_t n = 0;
+
+    assert_lock_held(&mheap.lock);
+    for (const struct mspan *s = c->rest.first; s != NULL; s = s->next)
+        n++;
+    if (n != c->n_rest)
+        return mm_complain("I4 n_rest counts what is on the list", c);
+    return true;
+}
+
 bool mcentral_check(void)
 {
     size_t n[NUM_SPAN_CLASSES][NUM_PLACES] = {0};
@@ -355,7 +368,7 @@ bool mcentral_check(void)
     }
     for (unsigned i = 2; i < NUM_SPAN_CLASSES; i++) {
         struct mcentral *c = &mcentral[i];
-        if (!span_set_check(&c->partial))
+        if (!span_set_check(&c->partial) || !check_rest(c))
             return false;
         if (length(c) != n[i][PLACE_PARTIAL] + n[i][PLACE_EMPTY])
             return mm_complain("I4 what has free slots is in partial", c);

@@ -486,6 +486,7 @@ static struct {
     enum span_place place; // where s is said to be
     uint32_t n_empty, n_rest; // so many are counted that are not there
     bool missing, twice; // s is not in the set, or twice
+    bool unlisted; // the first on the list is not there
     uint64_t freed, taken; // its free bits that are wrong
     uint64_t cleared; // and its marks
 } wrong;
@@ -506,6 +507,10 @@ static void check_damaged(void *unused)
         span_set_pop(&c->partial);
     if (wrong.twice)
         span_set_push(&c->partial, s);
+    lock_acquire(&mheap.lock);
+    if (wrong.unlisted)
+        mspan_list_remove(&c->rest, c->rest.first);
+    lock_release(&mheap.lock);
     _exit(mm_check() ? 0 : 1);
 }
 
@@ -513,6 +518,7 @@ static const char says_cached[] = "I1 a span that is cached is in a cache",
                   says_full[] = "I3 nothing is free in a full span",
                   says_partial[] = "I4 some slots of a partial span are free",
                   says_set[] = "I4 what has free slots is in partial",
+                  says_rest[] = "I4 n_rest counts what is on the list",
                   says_empty[] = "I5 n_empty counts the empty spans",
                   says_place[] = "a span of a class has a place";
 
@@ -567,9 +573,10 @@ TEST(damaged_sets_are_noticed,
     CHECK_COMPLAINS(check_damaged, NULL, says_empty);
     wrong.n_empty = 0;
     wrong.n_rest = 1;
-    CHECK_COMPLAINS(check_damaged, NULL, says_set);
+    CHECK_COMPLAINS(check_damaged, NULL, says_rest);
+    wrong.missing = true; // so that the sum is right
+    CHECK_COMPLAINS(check_damaged, NULL, says_rest);
     wrong.n_rest = 0;
-    wrong.missing = true;
     CHECK_COMPLAINS(check_damaged, NULL, says_set);
     wrong.missing = false;
     wrong.twice = true;
@@ -579,6 +586,28 @@ TEST(damaged_sets_are_noticed,
     wrong.twice = false;
     CHECK_RETURNS(check_damaged, NULL, "");
     release(blocks + EACH + 1, EACH - 1);
+}
+
+TEST(damaged_lists_are_noticed,
+     "mm_check notices a span that is missing on the list of those for which"
+     " there was no memory in the set, and a wrong count of them")
+{
+    enum { N = 3 };
+    full_spans(N);
+    exhaust_structs(0);
+    for (size_t i = 0; i < N; i++)
+        mm_free(blocks[i * EACH]);
+    CHECK_EQ(central_of(class_of_size())->n_rest, N);
+    CHECK_RETURNS(check_damaged, NULL, "");
+    wrong.unlisted = true;
+    CHECK_COMPLAINS(check_damaged, NULL, says_rest);
+    wrong.n_rest = (uint32_t)-1;
+    CHECK_COMPLAINS(check_damaged, NULL, says_set);
+    wrong.unlisted = false;
+    CHECK_COMPLAINS(check_damaged, NULL, says_rest);
+    wrong.n_rest = 0;
+    for (size_t i = 0; i < N; i++)
+        release(blocks + i * EACH + 1, EACH - 1);
 }
 
 TEST(damaged_bits_are_noticed,
