@@ -69,15 +69,6 @@ static inline struct child child_run(void (*body)(void *), void *argument)
             #body, expected_, child_.signal, child_.exit_status, child_.said); \
     } while (0)
 
-// CHECK_SAYS checks that body(argument) says this, among other things.
-#define CHECK_SAYS(body, argument, part)                                       \
-    do {                                                                       \
-        struct child child_ = child_run(body, argument);                       \
-        CHECK_THAT(strstr(child_.said, part) != NULL,                          \
-                   "%s: expected \"%s\", got \"%s\"", #body, part,             \
-                   child_.said);                                               \
-    } while (0)
-
 // CHECK_COMPLAINS checks that body(argument) says this, among other things, and
 // ends with _exit(1): a check in it returned false.
 #define CHECK_COMPLAINS(body, argument, part)                                  \
@@ -88,6 +79,14 @@ static inline struct child child_run(void (*body)(void *), void *argument)
             "%s: expected status 1 after \"%s\", got signal %d,"               \
             " status %d after \"%s\"",                                         \
             #body, part, child_.signal, child_.exit_status, child_.said);      \
+    } while (0)
+
+// CHECK_COMPLAINS_AT checks that it says this of the address where.
+#define CHECK_COMPLAINS_AT(body, argument, part, where)                        \
+    do {                                                                       \
+        char at_[256];                                                         \
+        snprintf(at_, sizeof at_, "%s at %p\n", part, (const void *)(where));  \
+        CHECK_COMPLAINS(body, argument, at_);                                  \
     } while (0)
 
 // CHECK_RETURNS checks that body(argument) says exactly this, and returns.
