@@ -53,7 +53,6 @@ void mtiny_fini(struct mspan *s)
     assert_lock_held(&mheap.lock);
     if (s->parts != NULL)
         fixalloc_free(&mheap.partsalloc, (void *)s->parts);
-    s->parts = NULL;
 }
 
 // slot_of returns the slot of the object that p lies in, word_of its word, and
@@ -84,7 +83,7 @@ static uint32_t part_bits(unsigned offset, size_t size)
 // part_size returns the size of the part that begins at an offset.
 static size_t part_size(uint32_t word, unsigned offset)
 {
-    uint32_t ends = (word & ~HELD) >> 16 | UINT32_C(1) << (TINY_SIZE - 1);
+    uint32_t ends = word >> 16 | UINT32_C(1) << (TINY_SIZE - 1);
     return ctz64(ends >> offset) + 1;
 }
 
