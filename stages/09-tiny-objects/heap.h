@@ -527,6 +527,10 @@ void *mtiny_alloc(size_t size);
 // mtiny_release lets the tiny block of the calling thread go.
 void mtiny_release(void);
 
+// mtiny_recover lets tiny blocks in s, which the caller holds, go whose threads
+// are not there: in the child of a fork.
+void mtiny_recover(struct mspan *s);
+
 // mtiny_has_parts tells whether p, in a span of TINY_SPAN_CLASS, lies in an
 // object of parts.
 bool mtiny_has_parts(const struct mspan *s, const void *p);

@@ -308,11 +308,13 @@ void mcentral_recover(void)
         mcentral[i].rest.first = NULL;
     for (struct mspan *s = pagemap_next(NULL); s != NULL;
          s = pagemap_next(mspan_end(s)))
-        if (s->state == MSPAN_IN_USE && mspan_place(s) != PLACE_NONE &&
-            *mcache_span(mcache, s->spanclass) != s) {
-            set_place(s, PLACE_CACHED);
-            mspan_recover(s);
-            mspan_list_insert(&lost, s);
+        if (s->state == MSPAN_IN_USE && mspan_place(s) != PLACE_NONE) {
+            if (*mcache_span(mcache, s->spanclass) != s) {
+                set_place(s, PLACE_CACHED);
+                mspan_recover(s);
+                mspan_list_insert(&lost, s);
+            }
+            mtiny_recover(s);
         }
     lock_release(&mheap.lock);
     while (lost.first != NULL) {

@@ -110,6 +110,15 @@ void mtiny_release(void)
     let_go(span_of(p), p, HELD);
 }
 
+void mtiny_recover(struct mspan *s)
+{
+    for (size_t slot = 0; s->parts != NULL && slot < s->nelems; slot++) {
+        const char *p = s->start_addr + slot * TINY_SIZE;
+        if (p != mcache->tiny)
+            let_go(s, p, HELD);
+    }
+}
+
 // take_block returns an object of TINY_SIZE bytes.
 static char *take_block(void)
 {

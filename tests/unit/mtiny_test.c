@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "blocks.h"
+#include "check.h"
+#include "child.h"
 #include "random.h"
 #include "sanitizers.h"
 #include "test.h"
@@ -464,6 +466,88 @@ TEST(a_thread_that_ends_lets_its_block_go,
         mcache_flush();
         CHECK_EQ(spans_in_use(), 0);
     }
+}
+
+// What a thread has that is not there in the child of a fork: a tiny block, and
+// the other objects of its span.
+enum { OTHERS = PAGE_SIZE / TINY_SIZE - 1 };
+static struct {
+    char *parts[3];
+    size_t n_parts; // the last n_parts are not freed
+    void *objects[OTHERS];
+    size_t n_objects; // so are these
+} lost;
+
+static void use_span_up(void *unused)
+{
+    (void)unused;
+    for (size_t i = 0; i < OTHERS; i++)
+        lost.objects[i] = mm_malloc_noscan(TINY_SIZE);
+    mm_free(mm_malloc_noscan(TINY_SIZE)); // of another span
+    lost.n_objects = OTHERS;
+}
+
+// find_lost checks, in the child, that what is lost is free with its last part,
+// and that mine, a part of the tiny block of this thread, did not get lost.
+static void find_lost(void *mine)
+{
+    char *object = lost.parts[0];
+    CHECK(is_taken(object) == (lost.n_parts > 0));
+    for (size_t i = 3 - lost.n_parts; i < 3; i++) {
+        CHECK(mm_usable_size(lost.parts[i]) == 4);
+        CHECK(is_taken(object));
+        mm_free(lost.parts[i]);
+    }
+    CHECK(!is_taken(object));
+    mm_free(mine);
+    char *p = mm_malloc_noscan(4);
+    CHECK(p == (char *)mine + 4);
+    mm_free(p);
+    CHECK(is_taken(p));
+    release(lost.objects + OTHERS - lost.n_objects, lost.n_objects);
+    mcache_flush();
+    CHECK(spans_in_use() == 0);
+}
+
+TEST(
+    the_child_lets_tiny_blocks_of_lost_threads_go,
+    "in the child of a fork, the tiny block of a thread that is not there is"
+    " free with its last part, wherever its span is; that of this thread stays")
+{
+    enum { HELD_BY_OTHER, FULL, PARTIAL, HELD_HERE, WAYS };
+    for (size_t way = 0; way < WAYS; way++)
+        for (lost.n_parts = 0; lost.n_parts <= 3; lost.n_parts++) {
+            struct worker w;
+            worker_start(&w);
+            worker_do(&w, allocate_three, lost.parts);
+            void *mine = NULL; // in the first span that this thread gets
+            if (way != HELD_HERE)
+                mine = mm_malloc_noscan(4);
+            for (size_t i = 0; i < 3 - lost.n_parts; i++)
+                mm_free(lost.parts[i]);
+            if (way >= FULL)
+                worker_do(&w, use_span_up, NULL);
+            if (way >= PARTIAL) {
+                mm_free(lost.objects[0]);
+                mm_free(lost.objects[1]);
+                lost.n_objects -= 2;
+            }
+            if (way == HELD_HERE)
+                mine = mm_malloc_noscan(4);
+            const struct mspan *s = span_of(lost.parts[0]);
+            CHECK_EQ(mspan_place(s), way == FULL      ? PLACE_FULL
+                                     : way == PARTIAL ? PLACE_PARTIAL
+                                                      : PLACE_CACHED);
+            CHECK_EQ(s == span_of(mine), way == HELD_HERE);
+            CHECK_RETURNS(find_lost, mine, "");
+            mm_free(mine);
+            worker_end(&w);
+            release((void **)lost.parts + 3 - lost.n_parts, lost.n_parts);
+            release(lost.objects + OTHERS - lost.n_objects, lost.n_objects);
+            lost.n_objects = 0;
+            mcache_flush();
+            CHECK_EQ(spans_in_use(), 0);
+        }
 }
 
 // A destructor that asks for another round, until its thread has no cache.
