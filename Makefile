@@ -71,8 +71,15 @@ $3/libmalloc.so: $3/preload.o $3/harden.o $3/libmm.a
 	$Q$$(CC) $$(CFLAGS) $$(FLAGS_$2) $$(LIBRARY_FLAGS) -o $$@ \
 		$3/preload.o $3/harden.o -Wl,--whole-archive $3/libmm.a \
 		-Wl,--no-whole-archive
+$3/vectors/%.o: tests/replay/%.c Makefile
+	$$(call compile,$$(FLAGS_$2) -Icommon -Istages/$1 -Itests \
+		-DSTAGE_NUMBER=$(firstword $(subst -, ,$1)))
+$3/unit/page_vectors_test: $$(call replay_objects,$3)
 $(call link_rules,$1,$2,$3)
 endef
+
+# What replays vectors: a program, and a unit test.
+replay_objects = $(patsubst %,$1/vectors/%.o,replay world bits sums)
 
 # link_rules: the programs that are linked with the library of a stage.
 define link_rules
@@ -128,13 +135,18 @@ $3/draw: $(wildcard diagrams/draw*.[ch]) $3/libmm.a Makefile
 	$$(call link_program,$2,$3)
 $3/process: diagrams/process.c $3/libmm.a Makefile
 	$$(call link_program,$2,$3)
-$3/diagrams/%: diagrams/$1/%.c $(wildcard diagrams/draw_shapes.[ch]) \
+$3/page_cost: diagrams/page_cost.c $3/libmm.a Makefile
+	$$(call link_program,$2,$3,-Istages/$1)
+$3/diagrams/%: diagrams/$1/%.c $(wildcard diagrams/$1/*.h) \
+		$(wildcard diagrams/draw_shapes.[ch]) \
 		$3/libmm.a Makefile
 	@mkdir -p $$(@D)
 	$$(call link_program,$2,$3,-Istages/$1 -Idiagrams)
 $3/replay: tests/traces/replay.c tests/traces/trace.c tests/traces/trace.h \
 		$3/libmm.a Makefile
 	$$(call link_program,$2,$3)
+$3/vectors/replay: $3/vectors/main.o $$(call replay_objects,$3) $3/libmm.a
+	$Q$$(CC) $$(CFLAGS) $$(FLAGS_$2) -o $$@ $$^
 $3/fuzz: tests/fuzz/fuzz.c $3/libmm.a Makefile
 	$$(call link_program,$2,$3,-fsanitize=fuzzer)
 $3/fuzz_replay: tests/fuzz/fuzz.c $3/libmm.a Makefile
@@ -160,7 +172,7 @@ build/traces/%.rep: tests/traces/make_traces
 # again with them, as _command in SELECTED. command-02 is command STAGE=02.
 
 COMMANDS := build test asan ubsan tsan valgrind realworld fuzz tour \
-	run try misuse gdb walk draw trace classes bench fastpath
+	run try misuse gdb walk draw trace replay classes bench fastpath
 define stage_command
 $1-%:
 	+@$$(MAKE) $1 STAGE='$$*'
@@ -235,7 +247,8 @@ $(foreach c,debug asan ubsan tsan,$(foreach s,$(ALL_STAGES) glibc,\
 # Tests of the tools themselves.
 tool_tests := $(wildcard tests/tools/*_test.sh tests/realworld/*_test.sh \
 	tests/traces/*_test.sh tests/fuzz/*_test.sh tests/bench/*_test.sh \
-	tests/model/*_test.sh diagrams/*_test.sh)
+	tests/model/*_test.sh tests/replay/*_test.sh tests/oracle/*_test.sh \
+	diagrams/*_test.sh)
 tool_results := $(patsubst %.sh,build/tools/%.result,$(tool_tests))
 build/tools/%.result: %.sh again
 	@$(tool)/run_suite $@ tools $(notdir $*) env CC='$(CC)' sh $<
@@ -359,11 +372,12 @@ makers = $(patsubst stages/$1/%.c,$(call out,$1,release)/%,\
 pictures = $(patsubst diagrams/$1/%.c,$(call out,$1,release)/diagrams/%,\
 	$(wildcard diagrams/$1/*.c))
 # What the charts of a stage may plot: traces that they name, replayed on it and
-# on the stage before.
+# on the stage before, and what page_cost counts on both.
 charts = $(wildcard diagrams/$1/*.gp)
 plotted = $(if $(call charts,$1),$(shell grep -ho 'build/traces/[a-z]*[.]rep' \
 	$(call charts,$1)) $(foreach s,$1 $(shell $(tool)/stages previous $1),\
-	$(call out,$s,release)/replay))
+	$(patsubst %,$(call out,$s,release)/%,replay \
+	$(shell grep -ho page_cost $(call charts,$1) | sort -u))))
 drawers = $(foreach s,$(SELECTED),$(call out,$s,release)/draw \
 	$(call makers,$s) $(call pictures,$s) $(call plotted,$s)) \
 	$(call out,$(firstword $(ALL_STAGES)),release)/process
@@ -381,6 +395,31 @@ _trace: $(call trace_file,$(TRACE)) \
 		build/$$stage/$(COMPILER)-release/replay $(REPLAY_FLAGS) $< || exit 1; \
 	done
 
+# Vectors: recorded results of the page heap, replayed. FILE is files, or names of
+# those that are committed, which are meant without it. CONFIG=ubsan looks for
+# undefined behaviour, too.
+vector_file = $(firstword $(wildcard $1 $(addprefix tests/vectors/,\
+	$1.txt.xz $1.xz)) $1)
+VECTOR_FILES = $(foreach f,$(or $(FILE),$(wildcard tests/vectors/*.txt.xz)),\
+	$(call vector_file,$f))
+with_page_heap = $(foreach s,$(SELECTED),\
+	$(shell $(tool)/stages applies tests/unit/page_vectors_test.c $s && echo $s))
+replay:
+	$(call need,gcc libc xz)
+	$(call with_stages,_replay)
+_replay: $(foreach s,$(with_page_heap),\
+		$(call out,$s,$(or $(CONFIG),release))/vectors/replay)
+	$(if $^,,@echo "none of these stages has Go's page heap: $(SELECTED)" >&2; \
+		exit 2)
+	@status=0; for replay in $^; do $$replay $(VECTOR_FILES) || status=$$?; \
+		done; exit $$status
+
+# What the Go runtime answers, recorded: SEED chooses other random operations.
+SEED ?= 1
+vectors:
+	$(call need,go)
+	@tests/oracle/record build/vectors-$(SEED) $(SEED)
+
 classes:
 	$(call need,gcc libc)
 	$(call with_stages,_classes)
@@ -396,7 +435,7 @@ _classes: $(foreach s,$(SELECTED),$(call out,$s,release)/mksizeclasses)
 BENCH_STAGES = $(or $(STAGES),$(if $(filter file,$(origin STAGE)),\
 	$(shell $(tool)/stages list | tail -n 2),$(STAGE)))
 bench_programs := $(patsubst %,$(call out,tests,bench)/%,\
-	launch bench_workloads)
+	launch bench_workloads resident)
 $(bench_programs): $(call out,tests,bench)/%: tests/bench/%.c Makefile
 	@mkdir -p $(@D)
 	$Q$(CC) $(CFLAGS) $(FLAGS_bench) -o $@ $< -ldl
@@ -414,6 +453,25 @@ _bench: $(call libraries,bench) $(bench_programs)
 		$(if $(BENCH),--bench '$(BENCH)') \
 		$(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(OUT),--out '$(OUT)') \
 		$(foreach s,$(SELECTED),$s=$(call out,$s,bench)/libmalloc.so)
+
+# Resident memory over time, of stages and other mallocs. Stages with a scavenger
+# run with its thread, too. STAGES, VS and OUT=FILE as above; ORDER=oldest,
+# newest or random, MIB=1024, STEP=100.
+resident:
+	$(call need,gcc libc python3)
+	+@selected=$$($(tool)/stages resolve '$(BENCH_STAGES)') || exit 2; \
+		$(MAKE) _resident SELECTED="$$(echo $$selected)"
+_resident: $(call libraries,bench) $(bench_programs)
+	@python3 tests/bench/resident.py \
+		--launcher $(word 1,$(bench_programs)) \
+		--workloads $(word 2,$(bench_programs)) \
+		--program $(word 3,$(bench_programs)) \
+		$(if $(VS),--vs '$(VS)') $(if $(ORDER),--order '$(ORDER)') \
+		$(if $(MIB),--mib '$(MIB)') $(if $(STEP),--step '$(STEP)') \
+		$(foreach s,$(SELECTED),$s=$(call out,$s,bench)/libmalloc.so \
+			$(if $(wildcard stages/$s/mgcscavenge.c),\
+			$s+thread=$(call out,$s,bench)/libmalloc.so)) \
+		$(if $(OUT),>'$(OUT)')
 
 # The instructions of a malloc and of a free, shown and counted. MOST=20,30 says
 # how many there may be.
@@ -455,7 +513,7 @@ _pictures: $(drawers)
 # Four readers that find what compilers do not. Each suppression stands in the
 # source with its reason.
 sources = $(wildcard common/*.[ch] stages/*/*.[ch] tests/*.[ch] \
-	tests/*/*.[ch] tests/*/*/*.[ch] diagrams/*.[ch] diagrams/*/*.c)
+	tests/*/*.[ch] tests/*/*/*.[ch] diagrams/*.[ch] diagrams/*/*.[ch])
 LINT_CHECKS := -*,clang-analyzer-*,bugprone-*,-bugprone-easily-swappable-parameters,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling
 lint: $(addprefix _lint-,$(ALL_STAGES)) _lint-format _lint-shell
 	@echo "no findings"
@@ -491,7 +549,8 @@ clean:
 	rm -rf build
 
 .PHONY: again help clean doctor check transcripts carry diffstat list diff \
-	matrix model pictures lint test-tools $(COMMANDS) $(addprefix _,$(COMMANDS))
+	matrix model pictures lint resident test-tools vectors $(COMMANDS) \
+	$(addprefix _,$(COMMANDS))
 again:
 
 define HELP
@@ -508,6 +567,8 @@ test     test-02        the tests of a stage; SUITE=contract/api_test T=name
          valgrind-02    all traces under valgrind
          realworld-02   git, gcc, python3 and others on the stage's malloc
          fuzz-02        random operations, SECONDS=60
+         replay-13      what Go's page heap did, again: FILE=page_alloc or a path
+         vectors SEED=2  records it anew, where Go 1.19 is installed
          matrix         all suites on all stages; each is red before it is green
          model          how threads share spans: tries every order of the steps
 look     run-02 CMD='git log'  any program; STATS=1 adds its counters
@@ -519,6 +580,7 @@ look     run-02 CMD='git log'  any program; STATS=1 adds its counters
 measure  trace-02 TRACE=search  replay tests/traces/search.rep, show counters
          classes-04 FLAGS=--table  the size classes, and what they waste
          bench-04 VS=glibc,jemalloc QUICK=1  time and memory, side by side
+         resident ORDER=newest   memory that is held after most is freed
          fastpath-08 MOST=20,30  the instructions of a malloc and of a free
 teach    carry FROM=02 FILE=malloc.c  carry a repair into the later stages
          diffstat       how much each stage changes

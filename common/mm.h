@@ -91,6 +91,21 @@ void *mm_alloc_aligned(size_t align, size_t size);
 // it reports that as an error of the function named call, and aborts.
 size_t mm_block_size(const void *p, const char *call);
 
+// mm_is_zero tells whether all bytes of the block p are zero that mm_malloc has
+// just returned: if its memory is fresh from the OS, for one. A stage that does
+// not know it has no such function: then the answer is no.
+bool mm_is_zero(const void *p);
+
+// mm_resize makes the live block p, whose size is too small or more than twice
+// too large, one of at least size > 0 bytes, without moving it. Returns false
+// if that is not possible; then nothing has changed. A stage may do without.
+bool mm_resize(void *p, size_t size);
+
+// mm_start_thread starts a thread that works for the allocator while the
+// program does something else, or nothing. Called when a library is loaded, if
+// the user wants it; a stage may have none.
+void mm_start_thread(void);
+
 // mm_lock_all takes every lock of the allocator in rank order, mm_unlock_all
 // gives them back: around fork(). A stage without locks has neither.
 void mm_lock_all(void);
@@ -122,6 +137,7 @@ enum mm_state {
 struct mm_item {
     enum mm_kind kind;
     enum mm_state state;
+    bool released; // free, and takes no memory of the machine
     const void *addr; // first byte, header included
     size_t size; // all bytes, header included
     size_t header; // bytes at addr that are the allocator's own
@@ -152,10 +168,12 @@ struct mm_stats {
     uint64_t bytes_from_os; // held at this moment, metadata included
     uint64_t bytes_from_os_peak; // the most there ever were
     uint64_t bytes_of_metadata; // of these: headers of live blocks, structs
+    uint64_t bytes_reserved; // addresses that may become memory of the heap
     uint64_t sbrks; // system calls that moved the break
     uint64_t mmaps; // system calls of that name, and so on
     uint64_t munmaps;
     uint64_t madvises;
+    uint64_t mprotects;
     uint64_t locks_taken;
     uint64_t locks_contended; // of those, how many had to wait
     uint64_t nodes_visited; // elements of lists or trees looked at

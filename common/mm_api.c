@@ -37,6 +37,8 @@ WEAK void *mm_calloc(size_t n, size_t size)
     void *p = mm_malloc(bytes);
     if (p == NULL)
         return NULL;
+    if (mm_is_zero(p))
+        return p;
     size_t usable = mm_usable_size(p);
     return memset(p, 0, usable > bytes ? usable : bytes);
 }
@@ -53,6 +55,8 @@ WEAK void *mm_realloc(void *p, size_t size)
     size_t old_size = mm_block_size(p, "realloc");
     // Stay if it fits and wastes less than half.
     if (size <= old_size && old_size / 2 <= size)
+        return p;
+    if (mm_resize(p, size))
         return p;
 
     int saved_errno = errno;
@@ -138,6 +142,23 @@ WEAK void *mm_pvalloc(size_t size)
 WEAK size_t mm_usable_size(const void *p)
 {
     return p == NULL ? 0 : mm_block_size(p, "malloc_usable_size");
+}
+
+WEAK bool mm_is_zero(const void *p)
+{
+    (void)p;
+    return false;
+}
+
+WEAK bool mm_resize(void *p, size_t size)
+{
+    (void)p;
+    (void)size;
+    return false;
+}
+
+WEAK void mm_start_thread(void)
+{
 }
 
 WEAK bool mm_release(size_t pad)

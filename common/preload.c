@@ -8,6 +8,7 @@
 // Environment  MM_STATS=FILE  append one line of counters to FILE at exit; a
 //                             forked child counts on from its parent's numbers
 //              MM_HARDEN=1    notice more misuse (harden.c)
+//              MM_SCAVENGER=thread  give memory back in a thread, too
 
 #include <errno.h>
 #include <fcntl.h>
@@ -76,6 +77,8 @@ __attribute__((constructor)) static void start(void)
     size_t length = strlen(file);
     if (length < sizeof stats_file)
         memcpy(stats_file, file, length + 1);
+    if (strcmp(find_variable("MM_SCAVENGER="), "thread") == 0)
+        mm_start_thread();
     is_hardened(); // decided before the program can use up all memory
 }
 

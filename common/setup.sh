@@ -19,6 +19,8 @@ export LC_ALL
 #   level  name      test              purpose
 #          apt                dnf                pacman          zypper
 #
+# A level is required, optional for what --all installs too, or rare for what
+# is large and needed for one command only, and installed by hand.
 # A test is cmd:COMMAND, hdr:HEADER, lib:LIBRARY, font:FILE, file:PATH, or
 # gcc:LIBRARY and clang:LIBRARY for what the compiler brings along itself.
 # A package is "-" where the distribution has none (else_how says what to do
@@ -48,6 +50,8 @@ required find        cmd:find          walks the tree
     findutils          findutils          findutils       findutils
 required sort        cmd:sort          sorts, for make tour
     coreutils          coreutils          coreutils       coreutils
+required xz          cmd:xz            unpacks recorded results: make replay
+    xz-utils           xz                 xz              xz
 optional bash        cmd:bash          a real program to run on a stage
     bash               bash               bash            bash
 optional sed         cmd:sed           a real program to run on a stage
@@ -58,8 +62,6 @@ optional gawk        cmd:gawk          a real program to run on a stage
     gawk               gawk               gawk            gawk
 optional tar         cmd:tar           a real program to run on a stage
     tar                tar                tar             tar
-optional xz          cmd:xz            a real program to run on a stage
-    xz-utils           xz                 xz              xz
 optional git         cmd:git           make carry, and a program to run
     git                git                git             git
 optional curl        cmd:curl          a real program to run on a stage
@@ -112,6 +114,8 @@ optional shellcheck  cmd:shellcheck    searches shell scripts for mistakes
     shellcheck         ShellCheck         shellcheck      ShellCheck
 optional spin        cmd:spin          tries every order of steps: make model
     spin               -                  -               -
+rare     go          file:/usr/lib/go-1.19/bin/go  records results: make vectors
+    golang-1.19-go     -                  -               -
 END
 }
 
@@ -120,7 +124,7 @@ usage() {
 usage: sh common/setup.sh [--all | --check | --need TOOL... | --help]
 
   (nothing)     install the required tools that are missing
-  --all         install the optional tools too
+  --all         install the optional tools too, but not the rare ones
   --check       list every tool: version, purpose, how to install it;
                 exit 1 if a required one is missing
   --need TOOL   say nothing if all TOOLs are here; else say how to install
@@ -285,6 +289,7 @@ else_how() {
     criterion) echo 'build it: https://github.com/Snaipe/Criterion' ;;
     spin)      echo 'build it: https://github.com/nimble-code/Spin' ;;
     go-source) echo 'unpack https://go.dev/dl 1.19 to /usr/share/go-1.19' ;;
+    go)        echo 'unpack https://go.dev/dl 1.19 to /usr/lib/go-1.19' ;;
     *)         echo "use this system's own package manager" ;;
     esac
 }
@@ -358,7 +363,7 @@ check() {
     check_platform
     each_tool check_row
     echo
-    for l in required optional; do
+    for l in required optional rare; do
         survey "$l"
         line="$l: $here of $total are here"
         [ -z "$packages" ] ||
@@ -367,7 +372,7 @@ check() {
         for n in $unpackaged; do
             echo "$l: $n has no package here: $(else_how "$n")"
         done
-        [ $l = optional ] || [ "$here" = "$total" ] || fit=no
+        [ $l != required ] || [ "$here" = "$total" ] || fit=no
     done
     [ $fit = yes ]
 }
@@ -422,13 +427,14 @@ need_row() {
     present && return
     all_here=no
     packages_of_row
-    all=
-    [ "$level" = required ] || all=' --all'
     if [ "$row_packages" = - ]; then
         how=$(else_how "$name")
     else
         how="install it with: $(install_line "$row_packages")"
-        how="$how, or: sh common/setup.sh$all"
+        case $level in
+        required) how="$how, or: sh common/setup.sh" ;;
+        optional) how="$how, or: sh common/setup.sh --all" ;;
+        esac
     fi
     echo "make: this needs $name ($purpose): $how" >&2
 }

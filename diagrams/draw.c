@@ -47,6 +47,8 @@ const struct look looks[STYLE_COUNT] = {
                       "wasted: in a used block, but nobody asked for it"},
     [STYLE_FREE] = {"free", NULL, "#bfe8b9", "free"},
     [STYLE_PAGES] = {"free", NULL, "#e3efc3", "free pages: a free span"},
+    [STYLE_SCAVENGED] = {"scavenged", NULL, "#ffffff",
+                         "scavenged: free pages that take no memory"},
     [STYLE_TAIL] = {"end", "end", "#e6dcc6",
                     "end of the span: too short for an object"},
     [STYLE_REGION] = {"no notes", NULL, "#d3d6ef",
@@ -97,6 +99,15 @@ void fail(unsigned line, const char *format, ...)
 
 // ---------------------------------------------------------------------------
 // Snapshots.
+
+// Where the program break was at first. Below it is memory of other kinds, too.
+static const char *first_break;
+
+// is_on_break tells whether p lies where memory comes by moving the break.
+static bool is_on_break(const char *p)
+{
+    return first_break <= p && p <= (char *)sbrk(0);
+}
 
 // named_block returns the live block of the scene that starts at p, or NULL.
 static const struct name *named_block(const char *p)
@@ -174,6 +185,7 @@ static void add_span(struct walk *w, const struct mm_item *item)
         .offset = (size_t)(addr - start),
         .bytes = item->size,
         .is_free = item->state == MM_FREE,
+        .is_scavenged = item->released,
         .list = item->list,
         .first = item->first,
         .next = NOWHERE,
@@ -182,7 +194,8 @@ static void add_span(struct walk *w, const struct mm_item *item)
     };
     w->span_end = addr + item->size;
     if (item->state == MM_FREE) {
-        add_piece(w, STYLE_PAGES, addr, w->span_end);
+        add_piece(w, item->released ? STYLE_SCAVENGED : STYLE_PAGES, addr,
+                  w->span_end);
         w->at = w->span_end;
     }
 }
@@ -237,8 +250,8 @@ static void visit(const struct mm_item *item, void *context)
     if (item->kind == MM_REGION) {
         end_region(w);
         if (w->at != NULL && w->at < addr)
-            add_piece(w, w->at > (char *)sbrk(0) ? STYLE_GAP : STYLE_FOREIGN,
-                      w->at, addr);
+            add_piece(w, is_on_break(w->at) ? STYLE_FOREIGN : STYLE_GAP, w->at,
+                      addr);
         w->at = addr;
         w->region_end = addr + item->size;
         w->has_blocks = false;
@@ -389,7 +402,7 @@ static void take_snapshot(unsigned line, const char *caption)
     mm_walk(visit, &w);
     end_region(&w);
     char *the_break = sbrk(0);
-    s->on_break = w.at == NULL || start <= the_break;
+    s->on_break = w.at == NULL || is_on_break(start);
     if (s->on_break && w.at != NULL && w.at < the_break)
         add_piece(&w, STYLE_FOREIGN, w.at, the_break);
     s->break_at = start == NULL ? 0 : (size_t)(the_break - start);
@@ -402,8 +415,8 @@ static void take_snapshot(unsigned line, const char *caption)
     memcpy(s->names, names, sizeof names);
     s->name_count = name_count;
     mm_stats(&stats);
-    s->system_calls =
-        stats.sbrks + stats.mmaps + stats.munmaps + stats.madvises;
+    s->system_calls = stats.sbrks + stats.mmaps + stats.munmaps +
+                      stats.madvises + stats.mprotects;
     s->bytes_from_os = stats.bytes_from_os;
 }
 
@@ -708,6 +721,7 @@ int main(int argc, char **argv)
     const char *path = NULL;
 
     scene.file = "draw";
+    first_break = sbrk(0);
 
     // The C library's own malloc must stay away from the program break.
     mallopt(M_MMAP_THRESHOLD, 0);

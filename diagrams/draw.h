@@ -26,11 +26,12 @@ enum style {
     STYLE_WASTED, // handed out, but nobody asked for it
     STYLE_FREE, // a free block
     STYLE_PAGES, // a free span
+    STYLE_SCAVENGED, // the same, and it takes no memory
     STYLE_TAIL, // the end of a span, too short for a block
     STYLE_REGION, // memory that the stage keeps no notes on
     STYLE_FENCE, // a header without a block
     STYLE_FOREIGN, // inside the heap, but not the allocator's
-    STYLE_GAP, // between two regions, both above the break
+    STYLE_GAP, // between two regions, neither on the break
     STYLE_COUNT
 };
 
@@ -78,6 +79,7 @@ struct span {
     size_t bytes;
     size_t object; // bytes of each of its blocks; 0: it has one, or none
     bool is_free;
+    bool is_scavenged; // free, and takes no memory
     int first_piece;
     const char *list; // as in a piece, but next is a span
     bool first;

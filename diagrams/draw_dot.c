@@ -69,7 +69,8 @@ static void draw_cell(const struct cell *c, const struct place *place)
     out(", label=\"");
     if (look->symbol != NULL)
         out("%s\"]\n", look->symbol);
-    else if (c->style == STYLE_PAGES || c->style == STYLE_GAP)
+    else if (c->style == STYLE_PAGES || c->style == STYLE_SCAVENGED ||
+             c->style == STYLE_GAP)
         out("%s\"]\n", look->word);
     else if (c->blocks > 1)
         out("%zu &times; %zu\\n%s\"]\n", c->blocks, c->size, look->word);

@@ -43,7 +43,7 @@ link_stage() {
         "stages/$stage"/*.c
 }
 
-compile -c diagrams/*.c
+compile -c diagrams/draw*.c diagrams/process.c
 rm common/preload.c common/harden.c
 (cd common && compile -c ./*.c)
 for stage in 01-sbrk-bump 02-linked-list 03-split-coalesce 04-size-classes \
@@ -56,6 +56,10 @@ for stage in 01-sbrk-bump 02-linked-list 03-split-coalesce 04-size-classes \
     done
     link_stage $stage draw draw*.o
 done
+mkdir later
+cp -R "$root/stages/11-scavenger" later/
+rm later/11-scavenger/mk*.c
+compile -Ilater/11-scavenger -o draw11 draw*.o common/*.o later/11-scavenger/*.c
 link_stage 01-sbrk-bump process process.o
 link_stage 05-spans diagrams/pagemap diagrams/05-spans/pagemap.c draw_shapes.o
 draw1=build/01-sbrk-bump/$COMPILER-release/draw
@@ -257,6 +261,17 @@ pictured 'a fold' '4 &times; 1280\nfree'
 pictured 'the list of a span' 'list of objects of the span\l'
 pictured 'a list of spans' 'list of spans of 5 pages\l'
 pictured 'the end of a span' 'end of the span: too short for an object\l'
+
+printf 'a = malloc 40000\nb = malloc 40000\nfree b\nshow x\n' >scavenged.scene
+equal 'stage 11 is shown with the pages that take no memory' \
+'          +0       40960  span: 5 pages
+          +0       40000    used: a, asked for 40000
+      +40000         960    wasted: in a used block, but nobody asked for it
+      +40960       40960  span: 5 pages, free
+      +81920     4112384  span: 502 pages, free, scavenged' \
+    "$(./draw11 scavenged.scene | shown)"
+contains 'and so it is drawn' 'fillcolor="#ffffff", label="scavenged"' \
+    "$(./draw11 --dot scavenged.scene)"
 
 printf 'a = malloc 100\nshow x\nb = malloc 3000000\nshow y\n' >regions.scene
 # How far the regions lie apart is up to the stage.

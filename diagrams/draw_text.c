@@ -105,8 +105,9 @@ static void list_piece(const struct snapshot *s, const struct piece *p)
 // list_span prints a line for a span.
 static void list_span(const struct snapshot *s, const struct span *span)
 {
-    out("  %+10td  %10zu  span: %s%s", (ptrdiff_t)span->offset, span->bytes,
-        span_text(span), span->is_free ? ", free" : "");
+    out("  %+10td  %10zu  span: %s%s%s", (ptrdiff_t)span->offset, span->bytes,
+        span_text(span), span->is_free ? ", free" : "",
+        span->is_scavenged ? ", scavenged" : "");
     describe_list(span->list, span->first,
                   span->next == NOWHERE ? NULL : &s->spans[span->next].offset);
     out("\n");
@@ -138,7 +139,7 @@ static void list_cells(const struct snapshot *s)
         int count = cells_of(p, cells);
         if (begun_span(s, i) != NULL)
             list_span(s, begun_span(s, i));
-        if (p->body == STYLE_PAGES)
+        if (p->body == STYLE_PAGES || p->body == STYLE_SCAVENGED)
             continue; // the line of the span says it all
         if (p->blocks > 1) {
             list_fold(s, p, &cells[count - 1]);

@@ -60,6 +60,13 @@ enum { TEST_SECONDS = 120 };
         }                                                                      \
     } while (0)
 
+// SKIP ends a test that cannot be run here; the text says why.
+#define SKIP(...)                                                              \
+    do {                                                                       \
+        test_failed();                                                         \
+        cr_skip_test(__VA_ARGS__);                                             \
+    } while (0)
+
 // CHECK_TRUE is for conditions that explain themselves.
 #define CHECK_TRUE(condition) CHECK_THAT(condition, "not true: %s", #condition)
 

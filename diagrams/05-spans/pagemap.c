@@ -67,8 +67,8 @@ static size_t entries_in_use(unsigned bits)
     uintptr_t last = 0;
 
     lock_acquire(&mheap.lock);
-    for (const struct mspan *s = pagemap_next(NULL); s != NULL;
-         s = pagemap_next(mspan_end(s))) {
+    for (const struct mspan *s = span_next(NULL); s != NULL;
+         s = span_next(mspan_end(s))) {
         if (page_of(s->start_addr) >> bits != last) {
             last = page_of(s->start_addr) >> bits;
             n++;

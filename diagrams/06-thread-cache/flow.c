@@ -144,8 +144,8 @@ static const struct mspan *free_span(void)
     const struct mspan *found = NULL;
 
     lock_acquire(&mheap.lock);
-    for (const struct mspan *s = pagemap_next(NULL); s != NULL;
-         s = pagemap_next(mspan_end(s))) {
+    for (const struct mspan *s = span_next(NULL); s != NULL;
+         s = span_next(mspan_end(s))) {
         if (s->state != MSPAN_FREE)
             continue;
         if (found != NULL)

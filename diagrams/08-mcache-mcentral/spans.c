@@ -71,7 +71,7 @@ static const char *first_page; // of the heap
 static const struct mspan *next_span(const char *p)
 {
     lock_acquire(&mheap.lock);
-    const struct mspan *s = pagemap_next(p);
+    const struct mspan *s = span_next(p);
     lock_release(&mheap.lock);
     return s;
 }

@@ -254,8 +254,8 @@ static bool is_mapped(const struct mspan *s)
 static bool check_spans(size_t n_free[MAX_LIST_PAGES]) REQUIRES(mheap.lock)
 {
     const struct mspan *last = NULL;
-    for (const struct mspan *s = pagemap_next(NULL); s != NULL;
-         last = s, s = pagemap_next(mspan_end(s))) {
+    for (const struct mspan *s = span_next(NULL); s != NULL;
+         last = s, s = span_next(mspan_end(s))) {
         if (s->npages == 0 || s->state == MSPAN_DEAD)
             return mm_complain("I1 a span has pages", s);
         if (last != NULL && s->start_addr < mspan_end(last))

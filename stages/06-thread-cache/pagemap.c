@@ -134,7 +134,7 @@ void pagemap_set(const char *start, size_t npages, struct mspan *s)
 }
 
 // TCMalloc   TCMalloc_PageMap3::Next
-struct mspan *pagemap_next(const char *p)
+struct mspan *span_next(const char *p)
 {
     assert_lock_held(&mheap.lock);
     uintptr_t page = page_of(p);

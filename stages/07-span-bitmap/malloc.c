@@ -241,10 +241,10 @@ static void show_objects(const struct mspan *s, mm_visit *visit, void *ctx)
 // region_end returns where the region that begins with s ends: there is a gap.
 static const char *region_end(const struct mspan *s) REQUIRES(mheap.lock)
 {
-    const struct mspan *next = pagemap_next(mspan_end(s));
+    const struct mspan *next = span_next(mspan_end(s));
     while (next != NULL && next->start_addr == mspan_end(s)) {
         s = next;
-        next = pagemap_next(mspan_end(s));
+        next = span_next(mspan_end(s));
     }
     return mspan_end(s);
 }
@@ -254,8 +254,8 @@ UNCHECKED void mm_walk(mm_visit *visit, void *ctx)
     const struct mspan *last = NULL;
 
     mm_lock_all();
-    for (const struct mspan *s = pagemap_next(NULL); s != NULL;
-         last = s, s = pagemap_next(mspan_end(s))) {
+    for (const struct mspan *s = span_next(NULL); s != NULL;
+         last = s, s = span_next(mspan_end(s))) {
         if (last == NULL || s->start_addr != mspan_end(last)) {
             struct mm_item region = {
                 .kind = MM_REGION,
@@ -277,8 +277,8 @@ UNCHECKED static bool check_objects(void)
     size_t n_partial[NUM_SIZE_CLASSES] = {0};
     uint64_t taken = 0; // bytes that are neither in a span nor in the page heap
 
-    for (const struct mspan *s = pagemap_next(NULL); s != NULL;
-         s = pagemap_next(mspan_end(s))) {
+    for (const struct mspan *s = span_next(NULL); s != NULL;
+         s = span_next(mspan_end(s))) {
         if (s->state == MSPAN_FREE)
             continue;
         if (!mspan_check(s))

@@ -504,9 +504,9 @@ bool pagemap_ensure(const char *start, size_t npages) REQUIRES(mheap.lock);
 void pagemap_set(const char *start, size_t npages, struct mspan *s)
     REQUIRES(mheap.lock);
 
-// pagemap_next returns the span, in use or free, with the lowest address from p
+// span_next returns the span, in use or free, with the lowest address from p
 // on; NULL: there is none. p must not be inside of a span.
-struct mspan *pagemap_next(const char *p) REQUIRES(mheap.lock);
+struct mspan *span_next(const char *p) REQUIRES(mheap.lock);
 
 // ---------------------------------------------------------------------------
 // mem_linux.c

@@ -106,8 +106,11 @@ static struct mcache *thread_cache(void)
 
 bool mcache_flush(void)
 {
+    // Where many empty spans wait, one more that is put down sends them all
+    // back, unnoticed here; so those that wait go first.
+    bool any = mcentral_reclaim();
     release_all();
-    return mcentral_reclaim();
+    return mcentral_reclaim() || any;
 }
 
 // cache_span is mcentral_cache_span, and what to do if there is no memory: what

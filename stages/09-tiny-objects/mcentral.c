@@ -306,8 +306,8 @@ void mcentral_recover(void)
     lock_acquire(&mheap.lock);
     for (unsigned i = 2; i < NUM_SPAN_CLASSES; i++)
         mcentral[i].rest.first = NULL;
-    for (struct mspan *s = pagemap_next(NULL); s != NULL;
-         s = pagemap_next(mspan_end(s)))
+    for (struct mspan *s = span_next(NULL); s != NULL;
+         s = span_next(mspan_end(s)))
         if (s->state == MSPAN_IN_USE && mspan_place(s) != PLACE_NONE) {
             if (*mcache_span(mcache, s->spanclass) != s) {
                 set_place(s, PLACE_CACHED);
@@ -357,8 +357,8 @@ bool mcentral_check(void)
     size_t n[NUM_SPAN_CLASSES][NUM_PLACES] = {0};
 
     assert_lock_held(&mheap.lock);
-    for (const struct mspan *s = pagemap_next(NULL); s != NULL;
-         s = pagemap_next(mspan_end(s))) {
+    for (const struct mspan *s = span_next(NULL); s != NULL;
+         s = span_next(mspan_end(s))) {
         if (s->state == MSPAN_FREE)
             continue;
         if ((spanclass_sizeclass(s->spanclass) == 0) !=

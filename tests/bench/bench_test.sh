@@ -358,4 +358,73 @@ else
     skip 'a server is measured' 'redis-server is not installed'
 fi
 
+# --- Resident memory over time ----------------------------------------------
+
+compile -o resident tests/bench/resident.c
+# Mallocs that never give memory back, and that always do; and one that only
+# runs where the thread is asked for.
+cat > maps.c << 'END'
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+void *malloc(size_t size)
+{
+    size_t *p = mmap(0, size + 16, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    *p = size + 16;
+    return p + 2;
+}
+void free(void *p)
+{
+    if (p != NULL && GIVES_BACK)
+        munmap((size_t *)p - 2, ((size_t *)p)[-2]);
+}
+void *calloc(size_t n, size_t size) { return malloc(n * size); }
+void *realloc(void *p, size_t size)
+{
+    void *q = malloc(size);
+    return p == NULL ? q : memcpy(q, p, size);
+}
+__attribute__((constructor)) static void start(void)
+{
+    const char *value = getenv("MM_SCAVENGER");
+    if (NEEDS_THREAD && (value == NULL || strcmp(value, "thread") != 0))
+        abort();
+}
+END
+compile -shared -o keeps.so -DGIVES_BACK=0 -DNEEDS_THREAD=0 maps.c
+compile -shared -o gives.so -DGIVES_BACK=1 -DNEEDS_THREAD=0 maps.c
+compile -shared -o needs.so -DGIVES_BACK=1 -DNEEDS_THREAD=1 maps.c
+
+# resident OPTION... measures 16 MiB; rows are in the file rows.
+resident() {
+    python3 tests/bench/resident.py --launcher ./launch --program ./resident \
+        --workloads ./bench_workloads --vs '' --mib 16 --step 1 "$@" \
+        > rows 2> output < /dev/null
+    status=$?
+}
+# column NAME prints what it held when all was allocated, when 90 % were freed,
+# and at the end, in parts of the first.
+column() {
+    awk -v name="$1" 'NR == 2 { for (i = 1; $i != name; i++) continue }
+        $1 == 20 { all = $i }
+        $1 == 20 || $1 == 40 || $1 == 140 {
+            printf "%s ", ($i < all / 2 ? "little" :
+                $i > all ? "more" : "all") }
+        END { print NR }' rows
+}
+for order in oldest newest random; do
+    resident --order $order keeps=keeps.so gives=gives.so x+thread=needs.so
+    equal "resident memory is measured, $order first" 0 $status
+    equal '... of a malloc that gives all back' 'all little little 142' \
+        "$(column gives)"
+    equal '... and of one that gives nothing back' 'all all more 142' \
+        "$(column keeps)"
+    contains '... and of glibc, and with the thread' \
+        'step keeps gives x+thread glibc' "$(sed -n 2p rows)"
+done
+contains 'a table tells the same' 'idle    CPU time' "$(cat output)"
+resident needs=needs.so
+equal 'only who is called +thread has the variable' 2 $status
+contains '... and who fails is named' 'needs: ' "$(cat output)"
+
 totals

@@ -20,13 +20,6 @@
 #include "sanitizers.h"
 #include "test.h"
 
-// SKIP ends a test that cannot be run here; the text says why.
-#define SKIP(...)                                                              \
-    do {                                                                       \
-        test_failed();                                                         \
-        cr_skip_test(__VA_ARGS__);                                             \
-    } while (0)
-
 // ---------------------------------------------------------------------------
 // What is being tested.
 

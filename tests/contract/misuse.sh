@@ -200,7 +200,7 @@ case ${STAGE%%-*} in
 02) kind=1 ;;
 03 | 04) kind=2 ;;
 05 | 06) kind=3 ;;
-07 | 08 | 09) kind=4 ;;
+0[7-9] | 1[0-3]) kind=4 ;;
 *)
     echo "FAIL - misuse.sh has no column for $STAGE"
     failed=1

@@ -272,6 +272,8 @@ static void check_bytes(void)
     for (size_t i = 0; i < n_items; i++) {
         if (items[i].kind == MM_REGION)
             regions += items[i].size;
+        else if (items[i].released)
+            regions -= items[i].size;
         else if (items[i].kind == MM_BLOCK && items[i].state == MM_USED)
             used += items[i].size - items[i].header;
     }

@@ -57,7 +57,7 @@ root_by() {
 # required_tools fakes all the required tools, so that none is missing.
 required_tools() {
     fake gcc 'echo gcc 12.2'
-    for c in make dot diff find sort; do
+    for c in make dot diff find sort xz; do
         fake $c "echo $c 1.0"
     done
 }
@@ -131,7 +131,9 @@ exits 2 "--need without a tool exits 2"
 
 # Rows come in pairs of lines: level, name, test, purpose; then four packages.
 out=$(sed -n "/^    done <<'END'/,/^END/p" "$setup" | sed '1d;$d' | awk '
-    NR % 2 == 1 && !(NF >= 4 && /^(required|optional) /) { print "row: " $0 }
+    NR % 2 == 1 && !(NF >= 4 && /^(required|optional|rare) /) {
+        print "row: " $0
+    }
     NR % 2 == 1 && $3 !~ /^(cmd|hdr|lib|font|file|gcc|clang):./ {
         print "test: " $0 }
     NR % 2 == 1 && seen[$2]++ { print "twice: " $0 }
@@ -162,6 +164,13 @@ rm "$bin/dot"
 run --need dot
 says "apt-get install graphviz, or: sh common/setup.sh" \
     "--need tells the package where it is named otherwise"
+sed 's|file:/usr/lib/go-1.19|file:/nowhere|' "$setup" >"$tmp/no_go.sh"
+out=$(PATH=$bin "$sh" "$tmp/no_go.sh" --need go 2>&1)
+rc=$?
+exits 1 "--need exits 1 when a rare tool is missing"
+case $out in *"apt-get install golang-1.19-go") true ;; *) false ;; esac
+verdict $? "--need does not promise that --all installs a rare tool" \
+    "... apt-get install golang-1.19-go, and no more"
 run --need gdb frobnicator
 exits 2 "--need exits 2 for a name that is not in the table"
 says "no tool is called 'frobnicator'" "--need says which name is unknown"
@@ -202,7 +211,7 @@ recorder apt-get
 root_by sudo
 run
 exits 0 "a second run succeeds"
-prints "setup: all 10 required tools are here, nothing to install" \
+prints "setup: all 11 required tools are here, nothing to install" \
     "a second run says so in one line"
 ran_nothing "a second run needs neither root nor a package manager"
 
@@ -219,7 +228,7 @@ installs() {
     run
     exits 0 "$1: setting up succeeds"
     ran "$2" "$1: it installs what is missing, asking nothing"
-    says "setup: 10 of 10 required tools are here" "$1: it looks again"
+    says "setup: 11 of 11 required tools are here" "$1: it looks again"
 }
 installs dnf "dnf install -y --setopt=install_weak_deps=False make graphviz"
 installs pacman "pacman -S --needed --noconfirm make graphviz"
@@ -275,11 +284,15 @@ bare
 required_tools
 root_by sudo
 recorder apt-get 'case "$*" in *gdb*) exit 100 ;; esac'
+with=$setup setup=$tmp/no_go.sh
 run --all
+setup=$with
 exits 1 "--all fails when a package cannot be had"
 ran "apt-get install -y --no-install-recommends strace" \
     "--all then installs the others one at a time"
 says "could not install: gdb" "--all names the package that it could not get"
+! grep -q golang-1.19-go "$log"
+verdict $? "--all leaves out what is rare" "no golang-1.19-go in the log"
 
 fake uname 'echo Darwin'
 rm "$bin/make"

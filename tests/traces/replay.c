@@ -455,7 +455,8 @@ static void write_lines(struct line *lines, const struct baseline *baseline,
         lines[i].name = name_of_line(i);
     for (size_t i = 0; i < MM_STATS_COUNT; i++)
         write_number(&lines[i], mm_stats_value(&s, i));
-    write_number(derived++, s.sbrks + s.mmaps + s.munmaps + s.madvises);
+    write_number(derived++,
+                 s.sbrks + s.mmaps + s.munmaps + s.madvises + s.mprotects);
     write_ratio(derived++, s.nodes_visited, s.mallocs, "");
     write_number(derived++, (uint64_t)trace->n_operations * n_threads);
     write_number(derived++, atomic_load(&payload));

@@ -19,6 +19,20 @@ static inline uint64_t spans_in_use(void)
     return now.span_allocs - now.span_frees;
 }
 
+static inline void add_free_pages(const struct mm_item *item, void *sum)
+{
+    if (item->kind == MM_SPAN && item->state == MM_FREE)
+        *(size_t *)sum += item->size;
+}
+
+// free_pages returns how many bytes of the page heap are in no span in use.
+static inline size_t free_pages(void)
+{
+    size_t sum = 0;
+    mm_walk(add_free_pages, &sum);
+    return sum;
+}
+
 // allocate makes n blocks of that size.
 static inline void allocate(void **blocks, size_t n, size_t size)
 {

@@ -20,6 +20,7 @@
 #include "workers.h"
 
 #include "class_spans.h"
+#include "page_heap.h"
 
 // Blocks of the main thread.
 enum { MOST = 20000 };
@@ -194,21 +195,33 @@ TEST(a_span_that_is_used_up_is_put_down,
     release(blocks, 5 * EACH);
 }
 
+enum { MOST_PAGES = 2 * HINTS };
+static struct mspan *pages[MOST_PAGES];
+
+static bool has_same_hint(const struct mspan *s, const struct mspan *t)
+{
+    uintptr_t distance = (uintptr_t)s->start_addr - (uintptr_t)t->start_addr;
+    return distance % ((uintptr_t)HINTS * PAGE_SIZE) == 0;
+}
+
 TEST(a_page_far_away_has_the_same_hint,
      "two spans that lie 256 MiB apart share a hint: blocks of both can be"
      " freed and allocated, in turns")
 {
     allocate(blocks, 2, SIZE);
-    char *page = span_of(blocks[0])->start_addr;
-    void *fill = mm_malloc(127 * PAGE_SIZE); // all that the OS gave
-    char *next = os.low - 128 * PAGE_SIZE; // where the next 128 pages would be
-    os.skew = ((size_t)(next - page) % ((size_t)HINTS * PAGE_SIZE));
+    struct mspan *s = span_of(blocks[0]);
+    // Pages are taken one by one, up to such a one; it is the first to be free.
+    size_t n = 0;
+    do {
+        CHECK_LE(n, MOST_PAGES - 1);
+        pages[n] = take(1);
+        CHECK_NOT_NULL(pages[n]);
+    } while (!has_same_hint(pages[n++], s));
+    give(pages[--n]);
     blocks[2] = mm_malloc(2048);
-    struct mspan *s = span_of(blocks[0]), *t = span_of(blocks[2]);
-    CHECK_EQ((size_t)(s->start_addr - t->start_addr) %
-                 ((size_t)HINTS * PAGE_SIZE),
-             0);
+    struct mspan *t = span_of(blocks[2]);
     CHECK_TRUE(s != t);
+    CHECK_TRUE(has_same_hint(s, t));
     CHECK_PTR_EQ(span_hint(blocks[2]), t);
     CHECK_PTR_EQ(span_hint(blocks[0]), t);
     for (size_t i = 0; i < 100; i++) {
@@ -222,9 +235,10 @@ TEST(a_page_far_away_has_the_same_hint,
         CHECK_PTR_EQ(span_of(blocks[0]), s);
         CHECK_PTR_EQ(span_of(blocks[2]), t);
     }
+    while (n > 0)
+        give(pages[--n]);
     CHECK_TRUE(mm_check());
     release(blocks, 3);
-    mm_free(fill);
 }
 
 // ---------------------------------------------------------------------------
@@ -620,7 +634,8 @@ TEST(what_it_holds_serves_a_large_block,
      " holds, or that wait in sets, go back and serve it; errno stays")
 {
     allocate(blocks, 16 * EACH, SIZE);
-    void *rest = mm_malloc(112 * PAGE_SIZE); // now all that the OS gave is used
+    void *rest = mm_malloc(free_pages()); // in one piece
+    CHECK_EQ(free_pages(), 0);
     release(blocks, 16 * EACH);
     CHECK_EQ(spans_in_use(), 17);
     os.fail_from = os.calls + 1;
@@ -639,12 +654,38 @@ TEST(what_it_holds_serves_a_large_block,
 }
 
 TEST(
+    what_goes_back_on_the_way_serves_it,
+    "if the span that this thread puts down is one empty span too many, so that"
+    " all of the class go back at once, they serve a large block, too")
+{
+    // A block of the largest class is a span; so many may wait, and no more.
+    enum { LARGEST = NUM_SIZE_CLASSES - 1, WAIT = 5 };
+    size_t size = class_size(LARGEST);
+    CHECK_EQ(class_npages(LARGEST) * PAGE_SIZE, size);
+    allocate(blocks, WAIT + 1, size);
+    void *rest = mm_malloc(free_pages()); // in one piece
+    CHECK_EQ(free_pages(), 0);
+    release(blocks, WAIT + 1);
+    CHECK_EQ(spans_in_use(), WAIT + 1 + 1);
+    os.fail_from = os.calls + 1;
+    errno = 4711;
+    void *p = mm_malloc((WAIT + 1) * size);
+    CHECK_NOT_NULL(p);
+    CHECK_EQ(errno, 4711);
+    CHECK_EQ(spans_in_use(), 2);
+    CHECK_TRUE(!mcache_flush());
+    mm_free(p);
+    mm_free(rest);
+}
+
+TEST(
     what_it_holds_serves_another_class,
     "if the OS refuses memory for a small block, an empty span of another class"
     " that the thread holds makes room for it; errno stays")
 {
     void *small = mm_malloc(2048);
-    void *rest = mm_malloc(127 * PAGE_SIZE);
+    void *rest = mm_malloc(free_pages());
+    CHECK_EQ(free_pages(), 0);
     mm_free(small);
     CHECK_EQ(n_held(), 1);
     os.fail_from = os.calls + 1;
@@ -702,7 +743,7 @@ TEST(
     *at = &dead;
     CHECK_COMPLAINS(check_it, NULL, "I1 what is in a cache is of its class");
     dead = *s;
-    dead.state = MSPAN_FREE;
+    dead.state = MSPAN_DEAD;
     CHECK_COMPLAINS(check_it, NULL, "I1 what is in a cache is of its class");
     *at = s;
     for (unsigned place = 0; place < NUM_PLACES; place++) {

@@ -32,9 +32,9 @@ static bool is_whole(void)
 {
     bool ok = mm_check();
     lock_acquire(&mheap.lock);
-    for (const struct mspan *s = pagemap_next(NULL); s != NULL;
-         s = pagemap_next(mspan_end(s)))
-        ok &= s->state == MSPAN_FREE || mspan_check(s);
+    for (const struct mspan *s = span_next(NULL); s != NULL;
+         s = span_next(mspan_end(s)))
+        ok &= s->state != MSPAN_IN_USE || mspan_check(s);
     ok &= mcentral_check();
     lock_release(&mheap.lock);
     return ok;

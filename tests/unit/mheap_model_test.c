@@ -147,8 +147,7 @@ static void check_spans(void)
 
     lock_acquire(&mheap.lock);
     CHECK_TRUE(mheap_check());
-    for (s = pagemap_next(NULL); s != NULL && same;
-         s = pagemap_next(page_at(page))) {
+    for (s = span_next(NULL); s != NULL && same; s = span_next(page_at(page))) {
         size_t start = page_number(s->start_addr);
         bool is_free = s->state == MSPAN_FREE;
         same = start >= page && model_is(page, start - page, NOT_OURS) &&

@@ -25,9 +25,9 @@ static const char *heap_text(void)
 
     text[0] = '\0';
     lock_acquire(&mheap.lock);
-    for (const struct mspan *s = pagemap_next(NULL);
+    for (const struct mspan *s = span_next(NULL);
          s != NULL && length < sizeof text - 100;
-         end = mspan_end(s), s = pagemap_next(end))
+         end = mspan_end(s), s = span_next(end))
         length += (size_t)snprintf(
             text + length, sizeof text - length, "%s%s%s %zu",
             end == NULL ? "" : ", ",

@@ -328,7 +328,8 @@ TEST(what_is_in_hand_makes_room,
      " part, and a tiny block without parts for another class; errno stays")
 {
     void *small = mm_malloc_noscan(5);
-    void *rest = mm_malloc(127 * PAGE_SIZE);
+    void *rest = mm_malloc(free_pages()); // in one piece
+    CHECK_EQ(free_pages(), 0);
     os.fail_from = os.calls + 1;
     mm_free(small);
     errno = 4711;

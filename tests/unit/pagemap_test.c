@@ -53,7 +53,7 @@ static void unmap_span(struct mspan *s)
 static struct mspan *next_from(uint64_t a)
 {
     lock_acquire(&mheap.lock);
-    struct mspan *s = pagemap_next(address(a));
+    struct mspan *s = span_next(address(a));
     lock_release(&mheap.lock);
     return s;
 }
@@ -210,7 +210,7 @@ TEST(freed_spans_are_not_found,
 }
 
 TEST(next_skips_what_is_not_mapped,
-     "pagemap_next finds all spans by rising address, from NULL on, however far"
+     "span_next finds all spans by rising address, from NULL on, however far"
      " they are apart")
 {
     static const uint64_t starts[] = {

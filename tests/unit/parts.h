@@ -44,8 +44,8 @@ static inline size_t objects_taken(void)
 {
     size_t n = 0;
     lock_acquire(&mheap.lock);
-    for (struct mspan *s = pagemap_next(NULL); s != NULL;
-         s = pagemap_next(mspan_end(s)))
+    for (struct mspan *s = span_next(NULL); s != NULL;
+         s = span_next(mspan_end(s)))
         if (s->state == MSPAN_IN_USE && s->spanclass == TINY_SPAN_CLASS)
             n += mspan_count_alloc(s);
     lock_release(&mheap.lock);

@@ -195,7 +195,12 @@ static void resize(struct slot *slot, size_t size)
     require_filled(slot);
 }
 
-// work is the same sequence of calls each time, with sizes from 1 to 200000.
+// More than a stage reserves at a time. Only the ends of such a block are
+// touched.
+enum { GIANT = 100 << 20 };
+
+// work is the same sequence of calls each time, with sizes from 1 to 200000,
+// and one giant.
 static void work(void)
 {
     uint64_t random = 1;
@@ -215,12 +220,18 @@ static void work(void)
             empty(slot);
         }
     }
+    struct slot giant = {.size = GIANT, .key = 1};
+    allocate(&giant, 2);
     for (size_t i = 0; i < SLOTS; i++)
         if (slots[i].p != NULL)
             require_filled(&slots[i]);
+    if (giant.p != NULL)
+        empty(&giant);
     for (size_t i = 0; i < SLOTS; i++)
         if (slots[i].p != NULL)
             empty(&slots[i]);
+    (void)malloc_trim(0);
+    errno = UNTOUCHED;
 }
 
 // How a run ended, as bits of its exit status.
