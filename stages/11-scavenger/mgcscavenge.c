@@ -14,8 +14,11 @@
 // When? To give a page back and to get it again costs more than to keep it. So
 // the heap keeps as much as it will need again, most likely: the pages in use
 // when there were most, and 10 % more. That peak is forgotten bit by bit as
-// pages are freed. Who frees pages gives back what is above this goal, a little
-// at a time, so that no call takes long.
+// pages are freed. Who frees pages gives back what is above this goal, but no
+// more than it frees, or a little: so no call takes long.
+//
+// And it learns: pages that went back and are used again were missed. The goal
+// rises by as many, and forgets them slowly.
 //
 // Invariant  I1 No page is in use and scavenged.
 //            I2 A chunk with free pages that are not scavenged has its bit in
@@ -40,7 +43,8 @@ enum {
     SCAVENGE_QUANTUM = 64 << 10, // bytes, for one call
     RETAIN_EXTRA_PERCENT = 10, // above the peak
     RETAIN_PAGES = PALLOC_CHUNK_PAGES, // are not worth the trouble
-    PEAK_DECAY = 4, // the peak sinks by one page when so many were freed
+    PEAK_DECAY = 2, // the peak sinks by one page when so many were freed
+    MISSED_DECAY = 64, // and the pages that were missed
 };
 
 // ---------------------------------------------------------------------------
@@ -237,24 +241,44 @@ size_t page_alloc_scavenge(struct page_alloc *p, size_t nbytes)
 static size_t above_goal(void) REQUIRES(mheap.lock)
 {
     size_t goal = mheap.peak_pages +
-                  mheap.peak_pages * RETAIN_EXTRA_PERCENT / 100 + RETAIN_PAGES;
+                  mheap.peak_pages * RETAIN_EXTRA_PERCENT / 100 + RETAIN_PAGES +
+                  mheap.missed_pages;
     return mheap.pages.ready > goal ? (mheap.pages.ready - goal) * PAGE_SIZE
                                     : 0;
+}
+
+// sink lowers *level by one for each `decay` pages freed: npages were just now,
+// the last of mheap.freed_pages.
+static void sink(size_t *level, size_t decay, size_t npages)
+    REQUIRES(mheap.lock)
+{
+    size_t by =
+        mheap.freed_pages / decay - (mheap.freed_pages - npages) / decay;
+    *level -= by < *level ? by : *level;
 }
 
 void scavenge_after_free(size_t npages)
 {
     assert_lock_held(&mheap.lock);
-    // What does not make a whole page counts the next time.
+    size_t freed = npages * PAGE_SIZE;
     mheap.freed_pages += npages;
-    mheap.peak_pages -= mheap.freed_pages / PEAK_DECAY < mheap.peak_pages
-                            ? mheap.freed_pages / PEAK_DECAY
-                            : mheap.peak_pages;
-    mheap.freed_pages %= PEAK_DECAY;
+    sink(&mheap.peak_pages, PEAK_DECAY, npages);
+    sink(&mheap.missed_pages, MISSED_DECAY, npages);
     if (mheap.peak_pages < mheap.pages_in_use)
         mheap.peak_pages = mheap.pages_in_use;
-    if (above_goal() >= SCAVENGE_QUANTUM)
-        page_alloc_scavenge(&mheap.pages, SCAVENGE_QUANTUM);
+    size_t most = freed > SCAVENGE_QUANTUM ? freed : SCAVENGE_QUANTUM;
+    size_t above = above_goal();
+    if (above >= SCAVENGE_QUANTUM)
+        page_alloc_scavenge(&mheap.pages, above < most ? above : most);
+}
+
+void scavenge_note_use(size_t npages)
+{
+    assert_lock_held(&mheap.lock);
+    size_t gone = mheap.pages.scav.released - mheap.pages_again;
+    size_t again = npages < gone ? npages : gone;
+    mheap.pages_again += again;
+    mheap.missed_pages += again;
 }
 
 void scavenge_all(size_t pad)
@@ -265,10 +289,12 @@ void scavenge_all(size_t pad)
     size_t free_bytes = (p->ready - mheap.pages_in_use) * PAGE_SIZE;
     size_t huge_pages = p->huge_pages;
     mheap.peak_pages = mheap.pages_in_use;
+    mheap.missed_pages = 0;
     p->huge_pages = 0; // pad bytes stay, even if that breaks one
     if (free_bytes > pad)
         page_alloc_scavenge(p, (free_bytes - pad) / PAGE_SIZE * PAGE_SIZE);
     p->huge_pages = huge_pages;
+    mheap.pages_again = p->scav.released; // these are not missed: on request
 }
 
 bool scavenge_check(void)
@@ -312,6 +338,7 @@ static void *scavenger(void *unused)
         nanosleep(&pause, NULL);
         lock_acquire(&mheap.lock);
         mheap.peak_pages -= (mheap.peak_pages - mheap.pages_in_use + 7) / 8;
+        mheap.missed_pages -= (mheap.missed_pages + 7) / 8;
         size_t left = above_goal();
         while (left >= SCAVENGE_QUANTUM &&
                page_alloc_scavenge(&mheap.pages, SCAVENGE_QUANTUM) > 0) {

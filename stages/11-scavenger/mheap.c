@@ -78,6 +78,7 @@ static void count_used(struct page_run run, size_t npages) REQUIRES(mheap.lock)
 {
     if (run.scav > 0)
         sys_used((void *)run.base, run.scav * PAGE_SIZE);
+    scavenge_note_use(run.scav);
     mheap.pages_in_use += npages;
     if (mheap.pages_in_use > mheap.peak_pages)
         mheap.peak_pages = mheap.pages_in_use;

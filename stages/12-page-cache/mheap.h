@@ -172,7 +172,9 @@ struct mheap {
     struct mm_stats stats;
     size_t pages_in_use; // of spans, and those that are free in page caches
     size_t peak_pages; // as many were, not long ago: mgcscavenge.c
-    size_t freed_pages; // since the peak sank last
+    size_t freed_pages; // so many in all, so far
+    size_t pages_again; // that went back, and were used again, or on request
+    size_t missed_pages; // of these, not long ago
     _Atomic(uint64_t) cached_spans; // times that a page cache had the pages
     struct page_alloc pages;
 };
@@ -332,6 +334,9 @@ size_t page_alloc_scavenge(struct page_alloc *p, size_t nbytes)
 // scavenge_after_free is called when npages pages of the heap were freed. It
 // scavenges some if the heap holds more than it should.
 void scavenge_after_free(size_t npages) REQUIRES(mheap.lock);
+
+// scavenge_note_use is called when npages scavenged pages are used.
+void scavenge_note_use(size_t npages) REQUIRES(mheap.lock);
 
 // scavenge_all scavenges all free pages but pad bytes.
 void scavenge_all(size_t pad) REQUIRES(mheap.lock);
