@@ -63,12 +63,17 @@ void test_end(void)
     cr_assert(true); // tells the runner that the test came this far
 }
 
-// The C library's own malloc shares the program break with some stages. This
-// keeps it to mmap, so that nothing moves the break behind a test's back.
+// The C library's own malloc shares the program break with some stages. Here it
+// takes at once as much of it as Criterion will ever need, and never gives any
+// back, so that nothing moves the break behind a test's back. (If all it has
+// came from mmap, a small test would spend most of its time there.)
 __attribute__((constructor)) static void leave_the_break_alone(void)
 {
-    mallopt(M_MMAP_THRESHOLD, 0);
-    mallopt(M_MMAP_MAX, 1 << 20);
+    enum { CRITERION_NEEDS = 16 << 20 };
+    mallopt(M_TRIM_THRESHOLD, -1);
+    mallopt(M_MMAP_THRESHOLD, 2 * CRITERION_NEEDS);
+    free(malloc(CRITERION_NEEDS));
+    mallopt(M_MMAP_THRESHOLD, CRITERION_NEEDS / 64); // mmap for what is large
 }
 
 static void explain(const struct criterion_test *test)

@@ -39,6 +39,8 @@ TEST(usable_size_of_aligned_blocks,
 
 TEST(usable_size_of_whole_pages, "pvalloc(0) is usable for a page")
 {
+    if (is_c_library())
+        SKIP("glibc 2.36 rounds 0 to no page");
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     void *p = mm_pvalloc(0);
     void *q = mm_pvalloc(page + 1);
