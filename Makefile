@@ -47,10 +47,16 @@ need = @sh common/setup.sh --need $1
 # Programs of a stage that only make something (mksizeclasses.c) are left out.
 
 out = build/$1/$(COMPILER)-$2
-common_objects = $(patsubst common/%.c,$(call out,$1,$2)/%.o,\
+common_objects = $(patsubst common/%.c,$(call out,common,$1)/%.o,\
 	$(filter-out common/preload.c common/harden.c,$(wildcard common/*.c)))
 stage_objects = $(patsubst stages/$1/%.c,$(call out,$1,$2)/%.o,\
 	$(filter-out stages/$1/mk%,$(wildcard stages/$1/*.c)))
+
+# Suites that include no header of a stage. The others do it themselves, and do
+# not leave it to the headers of tests.
+stage_headers := $(sort heap.h $(notdir $(wildcard stages/*/*.h)))
+shared_units := $(patsubst tests/unit/%.c,%,$(shell \
+	grep -L $(stage_headers:%=-e '"%"') tests/unit/*_test.c))
 
 define compile
 @mkdir -p $(@D)
@@ -59,17 +65,16 @@ endef
 
 # stage_rules: $1 stage, $2 config, $3 directory of the build.
 define stage_rules
-$3/%.o: common/%.c Makefile
-	$$(call compile,$$(FLAGS_$2) -Icommon)
 $3/%.o: stages/$1/%.c Makefile
 	$$(call compile,$$(FLAGS_$2) -Icommon -Istages/$1)
 $3/unit/%.o: tests/unit/%.c Makefile
 	$$(call compile,$$(FLAGS_$2) -Icommon -Istages/$1 -Itests)
-$3/libmm.a: $$(call common_objects,$1,$2) $$(call stage_objects,$1,$2)
+$3/libmm.a: $$(call common_objects,$2) $$(call stage_objects,$1,$2)
 	$Qrm -f $$@ && ar rcs $$@ $$^
-$3/libmalloc.so: $3/preload.o $3/harden.o $3/libmm.a
+$3/libmalloc.so: $$(patsubst %,$(call out,common,$2)/%.o,preload harden) \
+		$3/libmm.a
 	$Q$$(CC) $$(CFLAGS) $$(FLAGS_$2) $$(LIBRARY_FLAGS) -o $$@ \
-		$3/preload.o $3/harden.o -Wl,--whole-archive $3/libmm.a \
+		$$(filter %.o,$$^) -Wl,--whole-archive $3/libmm.a \
 		-Wl,--no-whole-archive
 $3/vectors/%.o: tests/replay/%.c Makefile
 	$$(call compile,$$(FLAGS_$2) -Icommon -Istages/$1 -Itests \
@@ -83,19 +88,15 @@ replay_objects = $(patsubst %,$1/vectors/%.o,replay world bits sums)
 
 # link_rules: the programs that are linked with the library of a stage.
 define link_rules
-$3/contract/%: $(call out,tests,$2)/contract/%.o $3/contract/%.runner.o \
+$3/contract/%: $(call out,tests,$2)/contract/%.o $(call out,tests,$2)/runner.o \
 		$3/libmm.a
 	$$(call link_test,$2,$3)
-$3/unit/%: $3/unit/%.o $3/unit/%.runner.o $3/libmm.a
+$(shared_units:%=$3/unit/%): $3/unit/%: $(call out,tests,$2)/unit/%.o \
+		$(call out,tests,$2)/runner.o $3/libmm.a
 	$$(call link_test,$2,$3)
-$3/contract/%.runner.o: tests/runner.c Makefile
-	$$(call compile,$$(call runner_flags,$1,$2,contract/$$*))
-$3/unit/%.runner.o: tests/runner.c Makefile
-	$$(call compile,$$(call runner_flags,$1,$2,unit/$$*))
+$3/unit/%: $3/unit/%.o $(call out,tests,$2)/runner.o $3/libmm.a
+	$$(call link_test,$2,$3)
 endef
-runner_flags = $(FLAGS_$2) -Icommon -Itests \
-	-DTEST_COMMAND='"$(if $(filter debug,$2),test,$2)"' -DTEST_STAGE='"$1"' \
-	-DTEST_PROGRAM='"$3"'
 
 define link_test
 @mkdir -p $(@D)
@@ -107,17 +108,16 @@ endef
 $(foreach c,$(CONFIGS),$(foreach s,$(ALL_STAGES),\
 	$(eval $(call stage_rules,$s,$c,$(call out,$s,$c)))))
 
-# Contract tests see only mm.h, so they are compiled once for all stages. The C
-# library's malloc is tested as if it were a stage.
+# What sees no header of a stage is compiled once for all. The C library's
+# malloc is tested as if it were a stage.
 define shared_rules
-$(call out,tests,$1)/contract/%.o: tests/contract/%.c Makefile
+$(call out,common,$1)/%.o: common/%.c Makefile
+	$$(call compile,$$(FLAGS_$1) -Icommon)
+$(call out,tests,$1)/%.o: tests/%.c Makefile
 	$$(call compile,$$(FLAGS_$1) -Icommon -Itests)
-$(call out,glibc,$1)/%.o: common/%.c Makefile
-	$$(call compile,$$(FLAGS_$1) -Icommon)
-$(call out,glibc,$1)/%.o: tests/contract/%.c Makefile
-	$$(call compile,$$(FLAGS_$1) -Icommon)
-$(call out,glibc,$1)/libmm.a: $(patsubst %,$(call out,glibc,$1)/%.o,\
-		glibc check stats)
+$(call out,glibc,$1)/libmm.a: $(call out,tests,$1)/contract/glibc.o \
+		$(patsubst %,$(call out,common,$1)/%.o,check stats)
+	@mkdir -p $$(@D)
 	$Qrm -f $$@ && ar rcs $$@ $$^
 $(call link_rules,glibc,$1,$(call out,glibc,$1))
 endef

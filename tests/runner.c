@@ -9,12 +9,6 @@
 
 #include "test.h"
 
-// Passed by the Makefile, for messages: test or asan, 02-linked-list,
-// contract/api_test.
-#if !defined(TEST_COMMAND) || !defined(TEST_STAGE) || !defined(TEST_PROGRAM)
-#error "TEST_COMMAND, TEST_STAGE and TEST_PROGRAM must be defined"
-#endif
-
 unsigned long test_checks;
 
 static bool running;
@@ -76,13 +70,16 @@ __attribute__((constructor)) static void leave_the_break_alone(void)
     mallopt(M_MMAP_THRESHOLD, CRITERION_NEEDS / 64); // mmap for what is large
 }
 
+// explain prints what a test protects, and the command that runs it alone:
+// run_suite knows how its program came to be run.
 static void explain(const struct criterion_test *test)
 {
+    const char *again = getenv("TEST_AGAIN");
     fprintf(stderr,
             "       protects: %s\n"
-            "       again:    make " TEST_COMMAND " STAGE=" TEST_STAGE
-            " SUITE=" TEST_PROGRAM " T=%s\n",
-            test->data->description, test->name);
+            "       again:    %s T=%s\n",
+            test->data->description, again != NULL ? again : "make test",
+            test->name);
 }
 
 // What the process that starts the tests saw of them.
