@@ -4,6 +4,7 @@
 #include <criterion/hooks.h>
 #include <criterion/options.h>
 #include <malloc.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,6 +41,20 @@ void test_begin(void)
 void test_failed(void)
 {
     running = false;
+}
+
+void check_failed(const char *file, unsigned line, const char *format, ...)
+{
+    char text[8192];
+    va_list arguments;
+
+    test_failed();
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    criterion_send_assert(&(struct criterion_assert_stats){
+        .message = text, .passed = false, .line = line, .file = file});
+    criterion_abort_test();
 }
 
 void test_end(void)
