@@ -225,12 +225,14 @@ _test:
 # bench. (fastpath is in the section Measuring.)
 fastpath := $(call out,tests,bench)/fastpath
 
-# A result is made anew each time: its rule is phony by way of `again`.
+# A result is made anew each time: its rule is phony by way of `again`. What each
+# test did is kept in .result.tap, if all tests ran: for the matrix.
+tests_of = $(if $(T),--filter '*/$(T)',--tap=$@.tap)
 define result_rules
 $(call out,$1,$2)/contract/%.result: $(call out,$1,$2)/contract/% again
-	@$(tool)/run_suite $$@ $1 contract/$$* $$< $$(if $$(T),--filter '*/$$(T)')
+	@$(tool)/run_suite $$@ $1 contract/$$* $$< $$(tests_of)
 $(call out,$1,$2)/unit/%.result: $(call out,$1,$2)/unit/% again
-	@$(tool)/run_suite $$@ $1 unit/$$* $$< $$(if $$(T),--filter '*/$$(T)')
+	@$(tool)/run_suite $$@ $1 unit/$$* $$< $$(tests_of)
 $(call out,$1,$2)/contract/%.result: tests/contract/%.sh again \
 		$(call out,$1,release)/libmalloc.so
 	@$(tool)/run_suite $$@ $1 contract/$$* env CC='$(CC)' STAGE=$1 \

@@ -109,6 +109,41 @@ if wanted "$sentence"; then
     says "$sentence" 0 'unit/second_test     02-     red       1/1' --check
 fi
 
+# What make test ran is not run again, so what it said can be exchanged.
+compiler=${CC:-gcc}
+compiler=${compiler%% *}
+said=build/01-sbrk-bump/${compiler##*/}-debug/unit/first_test.result.tap
+tested_before() {
+    fresh
+    make test STAGE=1 SUITE=unit/first_test >/dev/null 2>&1
+    sed -i 's/^ok/not ok/' "$said"
+}
+sentence='what make test has run is not run again'
+if wanted "$sentence"; then
+    tested_before
+    says "$sentence" 1 \
+        'error: 01-sbrk-bump unit/first_test: one_block fails, where the suite'
+fi
+sentence='... but if it was built since'
+if wanted "$sentence"; then
+    tested_before
+    touch tests/unit/first_test.c
+    says "$sentence" 0 'unit/first_test      01      1/1       .'
+fi
+sentence='... or if what it reads is newer'
+if wanted "$sentence"; then
+    tested_before
+    mkdir -p tests/vectors
+    touch tests/vectors/numbers.txt
+    says "$sentence" 0 'unit/first_test      01      1/1       .'
+fi
+sentence='... or if not all tests were run'
+if wanted "$sentence"; then
+    tested_before
+    make test STAGE=1 SUITE=unit/first_test T=one_block >/dev/null 2>&1
+    says "$sentence" 0 'unit/first_test      01      1/1       .'
+fi
+
 sentence='a test that checks nothing new is named'
 if wanted "$sentence"; then
     fresh
