@@ -196,8 +196,13 @@ suites_of = $(foreach k,contract unit,$(patsubst tests/%.c,%,\
 	$(shell $(tool)/stages --with-glibc suites $k $1)))
 scripts_of = $(foreach k,contract unit,$(patsubst tests/%.sh,%,\
 	$(shell $(tool)/stages --with-glibc scripts $k $1)))
-results_of = $(patsubst %,$(call out,$1,$2)/%.result,$(filter $(or $(SUITE),%),\
+results_of = $(patsubst %,$(call out,$1,$2)/%.result,$(filter \
+	$(or $(SUITE),$(if $(filter tsan,$2),$(threaded_suites),%)),\
 	$(suites_of) $(if $(filter debug,$2),$(scripts_of))))
+# Where there are no threads, there is nothing to find for ThreadSanitizer.
+thread_headers = $(notdir $(shell grep -l pthread_create tests/*/*.h))
+threaded_suites = $(patsubst tests/%.c,%,$(shell grep -l -e pthread_create \
+	$(thread_headers:%=-e '"%"') tests/contract/*_test.c tests/unit/*_test.c))
 RESULTS = $(foreach s,$(SELECTED),$(call results_of,$s,$(CONFIG))) \
 	$(if $(and $(filter debug,$(CONFIG)),$(ALL)),$(tool_results))
 
@@ -565,7 +570,8 @@ learn    tour           build every stage, run real programs on it, compare
          list           all stages in a table
 test     test-02        the tests of a stage; SUITE=contract/api_test T=name
          test           everything, the tools included
-         asan-02        the same with a sanitizer: asan, ubsan, tsan
+         asan-02        the same with a sanitizer: asan, ubsan, or tsan (the
+                        suites with threads; any by SUITE)
          valgrind-02    all traces under valgrind
          realworld-02   git, gcc, python3 and others on the stage's malloc
          fuzz-02        random operations, SECONDS=60
