@@ -270,23 +270,30 @@ VALGRIND_TRACES := tail tail-free fragment holes lock random search
 valgrind:
 	$(call need,gcc libc valgrind)
 	$(call with_stages,_valgrind)
-_valgrind: $(foreach s,$(SELECTED),$(call out,$s,debug)/replay) \
+_valgrind: $(SELECTED:%=_valgrind-%)
+define valgrind_rule
+_valgrind-$1: $(call out,$1,debug)/replay \
 		$(foreach t,$(VALGRIND_TRACES),$(call trace_file,$t))
-	@for replay in $(filter %/replay,$^); do \
-		for trace in $(filter %.rep,$^); do \
-		echo "valgrind $$replay $$trace"; \
-		valgrind -q --error-exitcode=9 $$replay --quiet $$trace || exit 1; \
-	done; done
+	@for trace in $$(filter %.rep,$$^); do \
+		echo "valgrind $$< $$$$trace"; \
+		valgrind -q --error-exitcode=9 $$< --quiet $$$$trace || exit 1; \
+	done
+endef
+$(foreach s,$(ALL_STAGES),$(eval $(call valgrind_rule,$s)))
 
 fuzz:
 	$(call need,clang fuzzer)
 	$(call with_stages,_fuzz CC=clang)
 SECONDS ?= 60
 FUZZ_FLAGS ?= -max_len=512 -len_control=0
-_fuzz: $(foreach s,$(SELECTED),$(call out,$s,fuzz)/fuzz)
-	@for fuzz in $^; do mkdir -p $$fuzz.corpus; echo "$$fuzz"; \
-		$$fuzz -max_total_time=$(SECONDS) -artifact_prefix=$$fuzz. \
-		$(FUZZ_FLAGS) $$fuzz.corpus || exit 1; done
+_fuzz: $(SELECTED:%=_fuzz-%)
+define fuzz_rule
+_fuzz-$1: $(call out,$1,fuzz)/fuzz
+	@mkdir -p $$<.corpus; echo "$$<"
+	@$$< -max_total_time=$$(SECONDS) -artifact_prefix=$$<. $$(FUZZ_FLAGS) \
+		$$<.corpus
+endef
+$(foreach s,$(ALL_STAGES),$(eval $(call fuzz_rule,$s)))
 
 realworld:
 	$(call need,gcc libc)
