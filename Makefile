@@ -52,11 +52,15 @@ common_objects = $(patsubst common/%.c,$(call out,common,$1)/%.o,\
 stage_objects = $(patsubst stages/$1/%.c,$(call out,$1,$2)/%.o,\
 	$(filter-out stages/$1/mk%,$(wildcard stages/$1/*.c)))
 
-# Suites that include no header of a stage. The others do it themselves, and do
-# not leave it to the headers of tests.
+# Suites that include nothing of a stage: no header of one, and no header of the
+# tests that does, or that does through another.
 stage_headers := $(sort heap.h $(notdir $(wildcard stages/*/*.h)))
+including = $(notdir $(shell grep -l -e 'include "[a-z0-9_]*[.]c"' \
+	$(1:%=-e '"%"') tests/*.h tests/unit/*.h))
+staged := $(stage_headers) $(call including,$(stage_headers))
+staged := $(sort $(staged) $(call including,$(staged)))
 shared_units := $(patsubst tests/unit/%.c,%,$(shell \
-	grep -L $(stage_headers:%=-e '"%"') tests/unit/*_test.c))
+	grep -L $(staged:%=-e '"%"') tests/unit/*_test.c))
 
 define compile
 @mkdir -p $(@D)
@@ -202,6 +206,7 @@ results_of = $(patsubst %,$(call out,$1,$2)/%.result,$(filter \
 # Where there are no threads, there is nothing to find for ThreadSanitizer.
 thread_headers = $(notdir $(shell grep -l pthread_create tests/*/*.h))
 threaded_suites = $(patsubst tests/%.c,%,$(shell grep -l -e pthread_create \
+	-e mm_start_thread \
 	$(thread_headers:%=-e '"%"') tests/contract/*_test.c tests/unit/*_test.c))
 RESULTS = $(foreach s,$(SELECTED),$(call results_of,$s,$(CONFIG))) \
 	$(if $(and $(filter debug,$(CONFIG)),$(ALL)),$(tool_results))
@@ -392,7 +397,7 @@ plotted = $(if $(call charts,$1),$(shell grep -ho 'build/traces/[a-z]*[.]rep' \
 	$(call charts,$1)) $(foreach s,$1 $(shell $(tool)/stages previous $1),\
 	$(patsubst %,$(call out,$s,release)/%,replay \
 	$(shell grep -ho page_cost $(call charts,$1) | sort -u))))
-drawers = $(foreach s,$(SELECTED),$(call out,$s,release)/draw \
+drawers = $(foreach s,$(filter-out glibc,$(SELECTED)),$(call out,$s,release)/draw \
 	$(call makers,$s) $(call pictures,$s) $(call plotted,$s)) \
 	$(call out,$(firstword $(ALL_STAGES)),release)/process
 _draw: $(drawers)
@@ -416,7 +421,7 @@ vector_file = $(firstword $(wildcard $1 $(addprefix tests/vectors/,\
 	$1.txt.xz $1.xz)) $1)
 VECTOR_FILES = $(foreach f,$(or $(FILE),$(wildcard tests/vectors/*.txt.xz)),\
 	$(call vector_file,$f))
-with_page_heap = $(foreach s,$(SELECTED),\
+with_page_heap = $(foreach s,$(filter-out glibc,$(SELECTED)),\
 	$(shell $(tool)/stages applies tests/unit/page_vectors_test.c $s && echo $s))
 replay:
 	$(call need,gcc libc xz)

@@ -50,6 +50,7 @@
 #define palloc_data_find_scavenge_candidate                                    \
     shaped_palloc_data_find_scavenge_candidate
 #define scavenge_after_free shaped_scavenge_after_free
+#define scavenge_note_use shaped_scavenge_note_use
 #define scavenge_all shaped_scavenge_all
 #define scavenge_check shaped_scavenge_check
 #define scavenge_index_clear shaped_scavenge_index_clear
