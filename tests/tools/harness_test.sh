@@ -130,10 +130,25 @@ TEST(loses_memory, "a block of the C library that nobody points to")
     place = NULL;
 }
 
-TEST(overflows, "an int that overflows")
+static void overflow(void)
 {
     volatile int most = 0x7fffffff;
     most = most + 1;
+}
+
+TEST(overflows, "an int that overflows")
+{
+    overflow();
+    CHECK_EQ(1, 1);
+}
+
+TEST(overflows_in_a_child, "the same in a child whose status is ignored")
+{
+    if (fork() == 0) {
+        overflow();
+        _exit(0);
+    }
+    wait(NULL);
     CHECK_EQ(1, 1);
 }
 
@@ -267,12 +282,18 @@ case_is 'ASan: a leak in the process of a test fails' 1 \
     "$(sanitized asan) T=loses_memory" \
     'LeakSanitizer: detected memory leaks' 'loses_memory' \
     "$(sanitized asan)" 'failed:'
-case_is 'a good test is green under UBSan' 0 "make ubsan $good" \
-    '1 passed, 0 failed'
-case_is 'UBSan: undefined behaviour fails' 1 \
-    "$(sanitized ubsan) T=overflows" \
-    'runtime error: signed integer overflow' \
-    "$(sanitized ubsan) T=overflows" 'failed:'
+for compiler in gcc clang; do
+    command -v $compiler >/dev/null || continue
+    ubsan="$(sanitized ubsan) CC=$compiler"
+    case_is "a good test is green under UBSan, $compiler" 0 \
+        "make ubsan $good CC=$compiler" '1 passed, 0 failed'
+    case_is "UBSan: undefined behaviour fails, $compiler" 1 \
+        "$ubsan T=overflows" 'runtime error: signed integer overflow' \
+        "$(sanitized ubsan) T=overflows" 'failed:'
+    case_is "... also in a child, $compiler" 1 \
+        "$ubsan T=overflows_in_a_child" \
+        'runtime error: signed integer overflow' "a sanitizer's report"
+done
 case "$(uname -m)" in
 x86_64)
     case_is 'a good test is green under TSan' 0 "make tsan $good" \
