@@ -128,6 +128,7 @@ in_64_mib 38890 python3 -c 'print(sum([len(str(i)) for i in range(10000)]))'
 if from $first_that_frees; then
     holds data_limit 'memory that ran out can be freed and used again' \
         "$memory" data_limit
+    holds address_limit '... and so can addresses' "$memory" address_limit
     holds windows_show_frees 'mallinfo2 shows blocks come and go' \
         "$memory" windows_show_frees
 fi

@@ -7,10 +7,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "blocks.h"
-#include "child.h"
 #include "os_memory.h"
 #include "page_heap.h"
 #include "random.h"
@@ -234,42 +232,6 @@ TEST(no_room_for_an_arena,
     mm_free(p);
     mm_free(q);
     mm_free(r);
-}
-
-// limited allocates all that a limit of the address space leaves.
-static void limited(void *unused)
-{
-    (void)unused;
-    enum { MOST = 1000 };
-    static char *blocks[MOST];
-    size_t pages = 0, n = 0;
-    FILE *statm = fopen("/proc/self/statm", "r");
-    CHECK(statm != NULL && fscanf(statm, "%zu", &pages) == 1);
-    rlim_t limit = pages * 4096 + 24 * MIB;
-    CHECK(setrlimit(RLIMIT_AS, &(struct rlimit){limit, limit}) == 0);
-    errno = 0;
-    while (n < MOST && (blocks[n] = mm_malloc(100000)) != NULL) {
-        memset(blocks[n], (int)n, 100000);
-        n++;
-    }
-    CHECK(errno == ENOMEM);
-    CHECK(n * 100000 > 16 * MIB && n < MOST);
-    CHECK(mm_check());
-    for (size_t i = 0; i < n; i++) {
-        CHECK(blocks[i][0] == (char)i && blocks[i][99999] == (char)i);
-        mm_free(blocks[i]);
-    }
-    char *all = mm_malloc(16 * MIB);
-    CHECK(all != NULL && mm_check());
-}
-
-TEST(a_limit_of_the_address_space,
-     "where only 24 MiB more can be reserved, 16 MiB of them and more can be"
-     " allocated, freed, and allocated again")
-{
-    if (UNDER_TSAN || UNDER_ASAN)
-        SKIP("a sanitizer needs addresses itself");
-    CHECK_RETURNS(limited, NULL, "");
 }
 
 TEST(no_memory_for_an_arena_is_no_harm,

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "bits.h"
+#include "check.h"
 #include "heap.h"
 #include "sanitizers.h"
 
@@ -56,6 +57,7 @@ void *mmap(void *p, size_t size, int protection, int flags, int fd,
         os.low =
             (char *)syscall(SYS_mmap, NULL, bytes + PAGE_SIZE, PROT_NONE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        CHECK((void *)os.low != MAP_FAILED);
         os.low += padding_to(os.low, PAGE_SIZE) + bytes;
         os.end = os.low;
     }

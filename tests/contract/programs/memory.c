@@ -99,15 +99,28 @@ static size_t exhaust(size_t size)
 }
 
 // Freed memory can be used again, all of it, and for other sizes.
-static void data_limit(void)
+static void use_all(void)
 {
     enum { MIB = 1 << 20 };
-    REQUIRE(setrlimit(RLIMIT_DATA, mib(32)) == 0);
     size_t most = exhaust(20000);
     REQUIRE(most > 16 * MIB);
     REQUIRE(exhaust(20000) >= most / 100 * 99);
     REQUIRE(exhaust(MIB) >= most - 3 * MIB);
     REQUIRE(exhaust(20000) >= most / 100 * 99);
+}
+
+static void data_limit(void)
+{
+    REQUIRE(setrlimit(RLIMIT_DATA, mib(32)) == 0);
+    use_all();
+}
+
+// The limit is one of addresses; the program itself needs some. A stage that
+// reserves more than it needs has to do with less.
+static void address_limit(void)
+{
+    REQUIRE(setrlimit(RLIMIT_AS, mib(64)) == 0);
+    use_all();
 }
 
 // Others move the break, by any number of bytes. What they get is theirs, also
@@ -278,6 +291,7 @@ static const struct named_case cases[] = {
     {"starts_in_64_mib", starts_in_64_mib},
     {"starts_in_256_mib", starts_in_256_mib},
     {"data_limit", data_limit},
+    {"address_limit", address_limit},
     {"others_move_the_break", others_move_the_break},
     {"windows", windows},
     {"windows_show_frees", windows_show_frees},
