@@ -332,7 +332,7 @@ bool scavenge_check(void)
 // Go: func bgscavenge (mgcscavenge.go)
 static void *scavenger(void *unused)
 {
-    const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+    const struct timespec pause = {.tv_nsec = 100L * 1000 * 1000};
 
     for (;;) {
         nanosleep(&pause, NULL);

@@ -159,11 +159,11 @@ void mheap_flush_cache(void)
     uintptr_t base = c->pcache.base;
     size_t npages = pages_of(&c->pcache);
     if (npages > 0) {
-        sys_untouched(popcount64(c->pcache.scav) * PAGE_SIZE);
+        sys_untouched((size_t)popcount64(c->pcache.scav) * PAGE_SIZE);
         page_cache_flush(&c->pcache, &mheap.pages);
         // Unlike Go: these pages may be all that is left to scavenge.
         scavenge_index_mark(&mheap.pages, base,
-                            base + PAGE_CACHE_PAGES * PAGE_SIZE);
+                            base + (size_t)PAGE_CACHE_PAGES * PAGE_SIZE);
         mheap.pages_in_use -= npages;
     }
     for (; c->n_spans > 0; c->n_spans--) {

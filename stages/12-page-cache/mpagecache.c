@@ -32,7 +32,7 @@ struct page_run page_cache_alloc(struct page_cache *c, size_t npages)
     if (at == 64)
         return (struct page_run){0, 0};
     uint64_t pages = UINT64_MAX >> (64 - npages) << at;
-    struct page_run run = {c->base + at * PAGE_SIZE,
+    struct page_run run = {c->base + (size_t)at * PAGE_SIZE,
                            popcount64(c->scav & pages)};
     c->cache &= ~pages;
     c->scav &= ~pages;
@@ -78,9 +78,9 @@ bool page_cache_check(const struct page_cache *c, const struct page_alloc *p)
     assert_lock_held(&mheap.lock);
     for (unsigned i = 0; i < PAGE_CACHE_PAGES; i++)
         if ((c->cache >> i & 1) != 0 &&
-            page_alloc_count(p, c->base + i * PAGE_SIZE, 1) == 0)
+            page_alloc_count(p, c->base + (size_t)i * PAGE_SIZE, 1) == 0)
             return mm_complain("I1 what is free in a cache is in use",
-                               (void *)(c->base + i * PAGE_SIZE));
+                               (void *)(c->base + (size_t)i * PAGE_SIZE));
     if ((c->scav & ~c->cache) != 0)
         return mm_complain("I2 what is scavenged in a cache is free in it", c);
     return true;

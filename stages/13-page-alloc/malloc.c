@@ -362,7 +362,6 @@ static void show_region(chunk_idx first, chunk_idx end, mm_visit *visit,
                                ? region_end
                                : s->start_addr;
         show_free(p, used, visit, ctx);
-        p = used;
         if (used == region_end)
             break;
         show_span(s, visit, ctx);
