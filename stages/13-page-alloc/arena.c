@@ -119,7 +119,8 @@ static bool arena_ensure(uintptr_t base, size_t n) REQUIRES(mheap.lock)
     return true;
 }
 
-// reserve_at_hint reserves n bytes at a hint; NULL: the OS refuses.
+// reserve_at_hint reserves n bytes at a hint; NULL: the OS refuses, or has
+// something else at each.
 static char *reserve_at_hint(size_t n) REQUIRES(mheap.lock)
 {
     if (hint == 0)
@@ -134,18 +135,24 @@ static char *reserve_at_hint(size_t n) REQUIRES(mheap.lock)
     return NULL;
 }
 
+// reserve reserves n bytes at a hint or, if none is free, where the OS likes;
+// NULL: the OS refuses.
+static char *reserve(size_t n) REQUIRES(mheap.lock)
+{
+    char *p = reserve_at_hint(n);
+    return p != NULL ? p : sys_reserve_aligned(n, PALLOC_CHUNK_BYTES);
+}
+
 // Go: func (h *mheap) sysAlloc (malloc.go)
 char *arena_reserve(size_t *n)
 {
     assert_lock_held(&mheap.lock);
     size_t whole = round_up(*n, (size_t)1 << LOG_ARENA_BYTES);
-    char *p = reserve_at_hint(whole);
+    char *p = reserve(whole);
     if (p != NULL)
         *n = whole;
     else // there may be a limit to the address space
-        p = reserve_at_hint(*n);
-    if (p == NULL)
-        p = sys_reserve_aligned(*n, PALLOC_CHUNK_BYTES);
+        p = reserve(*n);
     if (p == NULL)
         return NULL;
     if (!arena_ensure((uintptr_t)p, *n)) {

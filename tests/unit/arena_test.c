@@ -192,8 +192,8 @@ TEST(the_heap_goes_on_elsewhere,
 }
 
 TEST(all_hints_are_occupied,
-     "if somebody else is at every hint, the OS chooses, and chunks are whole;"
-     " all works as before")
+     "if somebody else is at every hint, the OS chooses where an arena lies, of"
+     " whole chunks; all works as before")
 {
     SKIP_WITHOUT_HINTS();
     for (size_t i = 0; i < HINTS_BELOW_STACK; i++)
@@ -203,7 +203,7 @@ TEST(all_hints_are_occupied,
     CHECK_TRUE(address_of(p) % TIB != FIRST_HINT);
     CHECK_ALIGNED(span_of(p)->start_addr, PALLOC_CHUNK_BYTES);
     CHECK_PTR_EQ(span_of(p + 99)->start_addr, p);
-    CHECK_EQ(stats().bytes_reserved, PALLOC_CHUNK_BYTES);
+    CHECK_EQ(stats().bytes_reserved, ARENA);
     use(20 * MIB);
     use(3 * ARENA);
     mm_free(p);
@@ -214,7 +214,7 @@ TEST(no_room_for_an_arena,
      " the next right above: the heap is in one piece")
 {
     SKIP_WITHOUT_HINTS();
-    os.refuse_just = ARENA;
+    os.refuse = ARENA - 1;
     uintptr_t hint = first_vacant();
     errno = 4711;
     void *p = mm_malloc(100);
@@ -224,7 +224,7 @@ TEST(no_room_for_an_arena,
     void *q = mm_malloc(6 * MIB); // over the chunk's border
     CHECK_EQ(address_of(q), hint + PAGE_SIZE);
     CHECK_EQ(stats().bytes_reserved, 3 * (size_t)PALLOC_CHUNK_BYTES);
-    os.refuse_just = 0;
+    os.refuse = SIZE_MAX;
     void *r = mm_malloc(6 * MIB);
     CHECK_EQ(address_of(r), hint + PAGE_SIZE + 6 * MIB);
     CHECK_EQ(stats().bytes_reserved, 3 * (size_t)PALLOC_CHUNK_BYTES + ARENA);
