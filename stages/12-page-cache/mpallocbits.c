@@ -63,17 +63,14 @@ unsigned find_bit_range64(uint64_t c, unsigned n)
 }
 
 // longest_inside returns the longest run of zeros in the word x; max, if none
-// is longer.
+// is longer. None that touches an end of the word is.
 static size_t longest_inside(uint64_t x, size_t max)
 {
     while (max < 64) {
         unsigned at = find_bit_range64(~x, (unsigned)max + 1);
         if (at == 64)
             break;
-        // No more than there are up to the end of the word.
         max = ctz64(x >> at);
-        if (max > 64 - at)
-            max = 64 - at;
     }
     return max;
 }
