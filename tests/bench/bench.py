@@ -26,7 +26,7 @@ import sys
 
 sys.dont_write_bytecode = True  # nothing but sources in this directory
 from measure import (Contender, Limits, Machine, Trouble, find_libc,  # noqa
-                     look_at)
+                     look_at, look_at_pages)
 from programs import Missing, PATTERNS, all_rows  # noqa
 import report  # noqa
 
@@ -141,6 +141,8 @@ def choose_contenders(options, machine, missing):
         look_at(machine, contender, libc)
         if contender.not_in_use:
             say(f'{contender.name} is not in use: {contender.not_in_use}')
+        else:
+            look_at_pages(machine, contender)
     return contenders, libc
 
 

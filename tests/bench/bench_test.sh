@@ -395,10 +395,10 @@ compile -shared -o keeps.so -DGIVES_BACK=0 -DNEEDS_THREAD=0 maps.c
 compile -shared -o gives.so -DGIVES_BACK=1 -DNEEDS_THREAD=0 maps.c
 compile -shared -o needs.so -DGIVES_BACK=1 -DNEEDS_THREAD=1 maps.c
 
-# resident OPTION... measures 16 MiB; rows are in the file rows.
+# resident OPTION... measures 4 MiB; rows are in the file rows.
 resident() {
     python3 tests/bench/resident.py --launcher ./launch --program ./resident \
-        --workloads ./bench_workloads --vs '' --mib 16 --step 1 "$@" \
+        --workloads ./bench_workloads --vs '' --mib 4 --step 1 "$@" \
         > rows 2> output < /dev/null
     status=$?
 }

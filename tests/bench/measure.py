@@ -115,20 +115,21 @@ class Machine:
 
 
 def look_at(machine, contender, libc):
-    """Finds out whether the contender's malloc can be put under a program,
-    and whether it asks for huge pages."""
-    limits = Limits(10, 2048)
+    """Finds out whether the contender's malloc can be put under a program."""
     wanted = contender.library or libc
-    run = machine.run([machine.workloads, 'which'], contender.library, limits)
+    run = machine.run([machine.workloads, 'which'], contender.library,
+                      Limits(10, 2048))
     lines = machine.printed().split('\n')
     if run.fault:
         contender.not_in_use = run.last_words.split('\n')[0] or run.ended
     elif os.path.realpath(lines[0]) != wanted:
         contender.not_in_use = f'malloc comes from {lines[0]}'
-    if contender.not_in_use:
-        return
+
+
+def look_at_pages(machine, contender):
+    """Finds out whether the contender's malloc asks for huge pages."""
     run = machine.run([machine.workloads, 'huge_pages'], contender.library,
-                      limits)
+                      Limits(10, 2048))
     words = machine.printed().split()
     if not run.fault and words[0::2] == ['asked', 'got']:
         contender.huge_pages = (int(words[1]), int(words[3]))
