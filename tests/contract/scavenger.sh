@@ -21,13 +21,13 @@ holds other_values 'other values of the variable mean nothing' \
 holds no_value '... the empty one neither' MM_SCAVENGER= "$scavenger" alone
 
 hardened_too large_blocks_go \
-    'a program that freed 256 MiB and sleeps becomes small' \
+    'a program that freed 64 MiB and sleeps becomes small' \
     $thread "$scavenger" large_blocks_go
 holds small_blocks_go '... also if that was in small blocks' \
     $thread "$scavenger" small_blocks_go
-hardened_too forks 'a program with the thread forks 1000 times' \
+hardened_too forks 'a program with the thread forks 300 times' \
     $thread "$scavenger" forks
-holds ends 'a program ends, whatever the thread does at that moment' \
+holds ends '60 programs end, whatever their threads do at that moment' \
     $thread "$scavenger" ends
 holds signals 'the thread takes no signal of the program' \
     $thread "$scavenger" signals

@@ -84,19 +84,19 @@ static void ends_small(size_t n, size_t size, size_t more)
 
 static void large_blocks_go(void)
 {
-    ends_small(256, MIB, 8 * MIB);
+    ends_small(64, MIB, 8 * MIB);
 }
 
 static void small_blocks_go(void)
 {
     // Structs of spans stay: one for each 8 KiB.
-    ends_small(256 * KIB, KIB, 32 * MIB);
+    ends_small(64 * KIB, KIB, 14 * MIB);
 }
 
 // A process forks again and again. The child has one thread, and allocates.
 static void forks(void)
 {
-    enum { FORKS = 1000 };
+    enum { FORKS = 300 };
     REQUIRE(n_threads() == 2);
     for (size_t i = 0; i < FORKS; i++) {
         // So that the other thread has something to do. It need not be touched.
@@ -120,32 +120,33 @@ static void forks(void)
     REQUIRE(n_threads() == 2);
 }
 
-// Processes end at any moment of the thread: by exit, with destructors.
+// Processes end at any moment of the thread: by exit, with destructors. All run
+// at once.
 static void ends(void)
 {
-    for (size_t i = 0; i < 200; i++) {
+    enum { PROCESSES = 60 };
+    for (size_t i = 0; i < PROCESSES; i++) {
         pid_t child = fork();
+        REQUIRE(child >= 0);
         if (child == 0) {
             extern char **environ;
             char *const arguments[] = {"/proc/self/exe", "end_at_once", NULL};
             execve("/proc/self/exe", arguments, environ);
             _exit(99);
         }
+    }
+    for (size_t i = 0; i < PROCESSES; i++) {
         int status;
-        REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+        REQUIRE(wait(&status) > 0);
         REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
 }
 
+// The thread wakes up ten times a second, and has something to do.
 static void end_at_once(void)
 {
-    static unsigned char seed;
-    void *p = malloc(1);
-    seed = (unsigned char)((uintptr_t)getpid() % 23);
-    free(p);
-    work(30, MIB);
-    for (volatile unsigned i = 0; i < seed * 100000U; i++)
-        continue;
+    work(6, MIB);
+    pause_ms(getpid() % 120);
 }
 
 // Signals are for the threads of the program: what they all block waits, though
