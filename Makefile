@@ -34,7 +34,7 @@ FLAGS_release := -O2 -DMM_DEBUG=0 -DMM_COUNTERS=1
 FLAGS_bench := -O2 -DMM_DEBUG=0 -DMM_COUNTERS=0
 FLAGS_debug := -O1 -DMM_DEBUG=1 -DMM_COUNTERS=1
 SANITIZED := $(FLAGS_debug) -fno-sanitize-recover=all -fno-omit-frame-pointer
-FLAGS_asan := $(SANITIZED) -fsanitize=address
+FLAGS_asan := $(SANITIZED) -fsanitize=address,undefined
 FLAGS_ubsan := $(SANITIZED) -fsanitize=undefined
 FLAGS_tsan := $(SANITIZED) -fsanitize=thread
 FLAGS_fuzz := $(SANITIZED) -fsanitize=fuzzer-no-link,address,undefined
@@ -211,8 +211,10 @@ threaded_suites = $(patsubst tests/%.c,%,$(shell grep -l -e pthread_create \
 RESULTS = $(foreach s,$(SELECTED),$(call results_of,$s,$(CONFIG))) \
 	$(if $(and $(filter debug,$(CONFIG)),$(ALL)),$(tool_results))
 
-# Tests run side by side, as many as there are processors, unless -j says it.
-JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+# Tests run side by side, one more than there are processors, as some sleep; or
+# as many as -j says.
+JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell \
+	expr $$(nproc) + 1))
 
 # make test without a STAGE also tests the C library, and the tools.
 test:
