@@ -68,13 +68,13 @@ void *harden_close(void *p, size_t size)
     return p;
 }
 
+// is_filled tells whether all n bytes are this one: the first is, and each is
+// as the one before.
 static bool is_filled(const void *p, size_t n, unsigned char byte)
 {
     const unsigned char *bytes = p;
-    for (size_t i = 0; i < n; i++)
-        if (bytes[i] != byte)
-            return false;
-    return true;
+    return n == 0 ||
+           (bytes[0] == byte && memcmp(bytes, bytes + 1, n - 1) == 0);
 }
 
 size_t harden_size(const void *p, const char *call)

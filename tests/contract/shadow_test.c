@@ -279,16 +279,18 @@ struct measure {
     size_t slots;
 };
 
-// searches_lists tells whether malloc takes longer the more blocks there are.
-static bool searches_lists(void)
+// nodes_among returns how many nodes malloc visits if there are n free blocks,
+// none of which is large enough.
+static uint64_t nodes_among(size_t n)
 {
-    enum { N = 200 };
-    void *p[N];
+    enum { MOST = 400 };
+    void *p[2 * MOST];
     struct mm_stats before, after;
 
-    for (size_t i = 0; i < N; i++)
+    CHECK_LE(n, MOST);
+    for (size_t i = 0; i < 2 * n; i++)
         p[i] = mm_malloc(64);
-    for (size_t i = 0; i < N; i += 2) { // free, but none is large enough
+    for (size_t i = 0; i < 2 * n; i += 2) { // no two side by side
         mm_free(p[i]);
         p[i] = NULL;
     }
@@ -296,9 +298,15 @@ static bool searches_lists(void)
     void *q = mm_malloc(1000);
     mm_stats(&after);
     mm_free(q);
-    for (size_t i = 0; i < N; i++)
+    for (size_t i = 0; i < 2 * n; i++)
         mm_free(p[i]);
-    return after.nodes_visited - before.nodes_visited >= N / 4;
+    return after.nodes_visited - before.nodes_visited;
+}
+
+// searches_lists tells whether malloc takes longer the more blocks there are.
+static bool searches_lists(void)
+{
+    return nodes_among(400) >= 200 + nodes_among(100);
 }
 
 static struct measure measure_of_stage(void)
