@@ -187,9 +187,14 @@ with_stages = +@selected=$$($(tool)/stages --with-glibc resolve '$(STAGE)') || \
 	exit 2; $(MAKE) $1 SELECTED="$$(echo $$selected $2)"
 libraries = $(foreach s,$(SELECTED),$(call out,$s,$1)/libmalloc.so)
 
+# Much is built, and tests run, side by side: one more than there are
+# processors, as some sleep; or as many as -j says.
+JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell \
+	expr $$(nproc) + 1))
+
 build:
 	$(call need,gcc libc)
-	$(call with_stages,_build)
+	$(call with_stages,$(JOBS) _build)
 _build: $(call libraries,release)
 	@for library in $^; do echo "$$library"; done
 
@@ -210,11 +215,6 @@ threaded_suites = $(patsubst tests/%.c,%,$(shell grep -l -e pthread_create \
 	$(thread_headers:%=-e '"%"') tests/contract/*_test.c tests/unit/*_test.c))
 RESULTS = $(foreach s,$(SELECTED),$(call results_of,$s,$(CONFIG))) \
 	$(if $(and $(filter debug,$(CONFIG)),$(ALL)),$(tool_results))
-
-# Tests run side by side, one more than there are processors, as some sleep; or
-# as many as -j says.
-JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell \
-	expr $$(nproc) + 1))
 
 # make test without a STAGE also tests the C library, and the tools.
 test:
@@ -322,7 +322,7 @@ matrix:
 
 tour:
 	$(call need,gcc libc dot awk diff find sort)
-	$(call with_stages,_tour)
+	$(call with_stages,$(JOBS) _tour)
 _tour: $(call libraries,release) $(foreach s,$(SELECTED),\
 		$(call out,$s,release)/draw)
 	@$(tool)/tour $(SELECTED)

@@ -73,8 +73,7 @@ void *harden_close(void *p, size_t size)
 static bool is_filled(const void *p, size_t n, unsigned char byte)
 {
     const unsigned char *bytes = p;
-    return n == 0 ||
-           (bytes[0] == byte && memcmp(bytes, bytes + 1, n - 1) == 0);
+    return n == 0 || (bytes[0] == byte && memcmp(bytes, bytes + 1, n - 1) == 0);
 }
 
 size_t harden_size(const void *p, const char *call)

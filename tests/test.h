@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "mm.h"
+#include "sanitizers.h"
 
 // Start and end of the body of every test.
 void test_begin(void);
@@ -69,6 +70,14 @@ enum { TEST_SECONDS = 120 };
     do {                                                                       \
         test_failed();                                                         \
         cr_skip_test(__VA_ARGS__);                                             \
+    } while (0)
+
+// SKIP_UNDER_TSAN is for a test of one thread that takes long:
+// ThreadSanitizer makes it ten times slower, and has nothing to find.
+#define SKIP_UNDER_TSAN()                                                      \
+    do {                                                                       \
+        if (UNDER_TSAN)                                                        \
+            SKIP("one thread");                                                \
     } while (0)
 
 // CHECK_TRUE is for conditions that explain themselves.

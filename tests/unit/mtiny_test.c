@@ -250,6 +250,7 @@ TEST(each_part_keeps_its_size,
      "in every packing, the usable size of a part is its size, when others are"
      " added, and when others are freed")
 {
+    SKIP_UNDER_TSAN();
     for (size_t n = 1; n <= TINY_SIZE; n++)
         each_packing(&(struct packing){0}, n, check_sizes);
     CHECK_EQ(n_visited, 35312);
@@ -326,6 +327,7 @@ TEST(an_object_is_free_with_its_last_part,
      "an object is free when its last part is, and it is no longer the tiny"
      " block, and not before: all packings of up to three parts, in all orders")
 {
+    SKIP_UNDER_TSAN();
     for (size_t n = 1; n <= 3; n++)
         each_packing(&(struct packing){0}, n, free_in_all_orders);
     CHECK_EQ(n_visited, 15 * 3 + 120 * 2 * 4 + 492 * 6 * 5);
@@ -337,6 +339,7 @@ TEST(
     "so is one of four parts, of five and of six; and one of up to 16 in random"
     " orders")
 {
+    SKIP_UNDER_TSAN();
     static const size_t sizes[][7] = {
         {4, 4, 4, 4},     {1, 2, 4, 8},    {5, 3, 7, 1},      {12, 1, 1, 2},
         {1, 1, 1, 1, 12}, {3, 3, 3, 3, 3}, {2, 2, 2, 2, 2, 6}};

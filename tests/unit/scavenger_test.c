@@ -167,6 +167,7 @@ TEST(calloc_of_released_memory,
      "calloc clears memory whether it was released or not; what malloc returns"
      " is as it was, or 0")
 {
+    SKIP_UNDER_TSAN();
     for (size_t round = 0; round < 6; round++) {
         fill_blocks(24, MIB);
         release(blocks, 24);
