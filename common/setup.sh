@@ -212,7 +212,8 @@ find_root() {
     may_install=no
 }
 
-# packages_of_row sets row_packages to what brings the tool of this row.
+# packages_of_row sets row_packages to what brings the tool of this row, with
+# spaces between.
 packages_of_row() {
     case $manager in
     apt-get) row_packages=$apt ;;
@@ -221,6 +222,11 @@ packages_of_row() {
     zypper)  row_packages=$zypper ;;
     *)       row_packages=- ;;
     esac
+    IFS=,
+    # shellcheck disable=SC2086 # words
+    set -- $row_packages
+    unset IFS
+    row_packages=$*
 }
 
 # survey LEVEL looks for every tool of LEVEL. It sets
@@ -246,14 +252,12 @@ survey_row() {
         return
     fi
     missing="$missing $name"
-    IFS=,
     for p in $row_packages; do
         case " $packages " in
         *" $p "*) ;;
         *) packages="${packages:+$packages }$p" ;;
         esac
     done
-    unset IFS
 }
 
 # install_line PACKAGES prints the command that a person would type.

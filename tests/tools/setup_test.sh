@@ -279,6 +279,9 @@ root_by sudo
 run
 exits 1 "a required tool without a package is a failure"
 says "https://github.com/Snaipe/Criterion" "it says where Criterion comes from"
+run --need sanitizers
+says "dnf install libasan libubsan libtsan, or" \
+    "--need names all packages of a tool"
 
 bare
 required_tools
