@@ -584,8 +584,8 @@ learn    tour           build every stage, run real programs on it, compare
          list           all stages in a table
 test     test-02        the tests of a stage; SUITE=contract/api_test T=name
          test           everything, the tools included
-         asan-02        the same with a sanitizer: asan, ubsan, or tsan (the
-                        suites with threads; any by SUITE)
+         asan-02        the same with a sanitizer: asan (with ubsan), ubsan, or
+                        tsan (the suites with threads; any by SUITE)
          valgrind-02    all traces under valgrind
          realworld-02   git, gcc, python3 and others on the stage's malloc
          fuzz-02        random operations, SECONDS=60
