@@ -135,9 +135,9 @@ static char *reserve_at_hint(size_t n) REQUIRES(mheap.lock)
     return NULL;
 }
 
-// reserve reserves n bytes at a hint or, if none is free, where the OS likes;
-// NULL: the OS refuses.
-static char *reserve(size_t n) REQUIRES(mheap.lock)
+// reserve_somewhere reserves n bytes at a hint or, if none is free, where the OS
+// likes; NULL: it refuses.
+static char *reserve_somewhere(size_t n) REQUIRES(mheap.lock)
 {
     char *p = reserve_at_hint(n);
     return p != NULL ? p : sys_reserve_aligned(n, PALLOC_CHUNK_BYTES);
@@ -148,11 +148,11 @@ char *arena_reserve(size_t *n)
 {
     assert_lock_held(&mheap.lock);
     size_t whole = round_up(*n, (size_t)1 << LOG_ARENA_BYTES);
-    char *p = reserve(whole);
+    char *p = reserve_somewhere(whole);
     if (p != NULL)
         *n = whole;
     else // there may be a limit to the address space
-        p = reserve(*n);
+        p = reserve_somewhere(*n);
     if (p == NULL)
         return NULL;
     if (!arena_ensure((uintptr_t)p, *n)) {

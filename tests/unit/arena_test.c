@@ -234,6 +234,26 @@ TEST(no_room_for_an_arena,
     mm_free(r);
 }
 
+TEST(no_hint_and_no_room_for_an_arena,
+     "if somebody is at every hint, and 64 MiB are too much, the OS chooses where"
+     " what is needed lies; it may have 64 MiB again later")
+{
+    SKIP_WITHOUT_HINTS();
+    for (size_t i = 0; i < HINTS_BELOW_STACK; i++)
+        occupy(FIRST_HINT + i * TIB);
+    os.refuse = ARENA - 1;
+    errno = 4711;
+    char *p = mm_malloc(100);
+    CHECK_NOT_NULL(p);
+    CHECK_EQ(errno, 4711);
+    CHECK_ALIGNED(span_of(p)->start_addr, PALLOC_CHUNK_BYTES);
+    CHECK_EQ(stats().bytes_reserved, PALLOC_CHUNK_BYTES);
+    os.refuse = SIZE_MAX;
+    use(20 * MIB);
+    CHECK_EQ(stats().bytes_reserved, PALLOC_CHUNK_BYTES + ARENA);
+    mm_free(p);
+}
+
 TEST(no_memory_for_an_arena_is_no_harm,
      "without memory for the struct of an arena, or for a table of arenas,"
      " malloc fails with ENOMEM, and the addresses go back; then it works")
