@@ -124,8 +124,7 @@ in_64_mib 8890 awk 'BEGIN {
     for (i = 0; i < 2000; i++)
         sum += length(text[i]) - 6
     print sum }'
-in_64_mib 38890 python3 -I -S -c '
-print(sum([len(str(i)) for i in range(10000)]))'
+in_64_mib 38890 python3 -c 'print(sum([len(str(i)) for i in range(10000)]))'
 if from $first_that_frees; then
     holds data_limit 'memory that ran out can be freed and used again' \
         "$memory" data_limit
