@@ -331,11 +331,11 @@ static void write_1_below(void)
     release(p);
 }
 
-// Within what the block was rounded up to.
-static void write_1_past_40(void)
+// The last byte of what the block was rounded up to.
+static void write_1_past_33(void)
 {
-    char *q = block(40);
-    memset(mistaken(q) + 40, 'A', 1);
+    char *q = block(33);
+    memset(mistaken(q) + 47, 'A', 1);
     release(q);
 }
 
@@ -433,7 +433,7 @@ static const struct named_case cases[] = {
     {"usable_size_freed", usable_size_freed},
     {"write_below", write_below},
     {"write_1_below", write_1_below},
-    {"write_1_past_40", write_1_past_40},
+    {"write_1_past_33", write_1_past_33},
     {"write_0_past", write_0_past},
     {"write_1_past", write_1_past},
     {"write_16_past", write_16_past},
