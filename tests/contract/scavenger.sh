@@ -27,7 +27,7 @@ holds small_blocks_go '... also if that was in small blocks' \
     $thread "$scavenger" small_blocks_go
 hardened_too forks 'a program with the thread forks 300 times' \
     $thread "$scavenger" forks
-holds ends '60 programs end, whatever their threads do at that moment' \
+holds ends '40 programs end, whatever their threads do at that moment' \
     $thread "$scavenger" ends
 holds signals 'the thread takes no signal of the program' \
     $thread "$scavenger" signals

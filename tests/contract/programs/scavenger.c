@@ -124,7 +124,7 @@ static void forks(void)
 // at once.
 static void ends(void)
 {
-    enum { PROCESSES = 60 };
+    enum { PROCESSES = 40 };
     for (size_t i = 0; i < PROCESSES; i++) {
         pid_t child = fork();
         REQUIRE(child >= 0);
@@ -142,10 +142,11 @@ static void ends(void)
     }
 }
 
-// The thread wakes up ten times a second, and has something to do.
+// The thread wakes up ten times a second, and gives back a part of what is above
+// 4 MiB.
 static void end_at_once(void)
 {
-    work(6, MIB);
+    work(12, MIB);
     pause_ms(getpid() % 120);
 }
 
