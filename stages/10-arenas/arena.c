@@ -132,8 +132,8 @@ static char *reserve_at_hint(size_t n) REQUIRES(mheap.lock)
     return NULL;
 }
 
-// reserve_somewhere reserves n bytes at a hint or, if none is free, where the OS
-// likes; NULL: it refuses.
+// reserve_somewhere reserves n bytes at a hint or, if none is free, where the
+// OS likes; NULL: it refuses.
 static char *reserve_somewhere(size_t n) REQUIRES(mheap.lock)
 {
     char *p = reserve_at_hint(n);

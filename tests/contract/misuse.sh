@@ -108,7 +108,7 @@ write_below: 16 bytes are written below a block
 write_1_below: a byte is written below a block
     header 48 | no_header | -
     header 64 | no_header | OTHER: past 64
-write_1_past_33: a byte is written past 33, the last that they were rounded up to
+write_1_past_33: a byte is written past 33, the last of what they were made
     -
     past 64
 write_0_past: a zero byte is written past a block

@@ -235,8 +235,8 @@ TEST(no_room_for_an_arena,
 }
 
 TEST(no_hint_and_no_room_for_an_arena,
-     "if somebody is at every hint, and 64 MiB are too much, the OS chooses where"
-     " what is needed lies; it may have 64 MiB again later")
+     "if somebody is at every hint, and 64 MiB are too much, the OS chooses"
+     " where what is needed lies; later, it is asked for 64 MiB again")
 {
     SKIP_WITHOUT_HINTS();
     for (size_t i = 0; i < HINTS_BELOW_STACK; i++)

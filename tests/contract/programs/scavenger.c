@@ -142,8 +142,8 @@ static void ends(void)
     }
 }
 
-// The thread wakes up ten times a second, and gives back a part of what is above
-// 4 MiB.
+// The thread wakes up ten times a second, and gives back a part of what is
+// above 4 MiB.
 static void end_at_once(void)
 {
     work(12, MIB);
